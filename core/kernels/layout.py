@@ -1,0 +1,74 @@
+"""Memory layout: shapes are (N, C, *S) everywhere, memory may be channels-last.
+
+Neither NumPy nor CuPy keeps a layout by itself, so results are allocated here, in the layout
+of the first operand with channels, and array code writes into them through `out=`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from core.device import Array, array_module
+
+
+def is_channels_last(x: Array) -> bool:
+    """Whether (N, C, *S) lies in memory as (N, *S, C), and not as (N, C, *S) too."""
+    if x.ndim < 3 or x.flags.c_contiguous:
+        return False
+    return bool(channels_last(x).flags.c_contiguous)
+
+
+def channels_last(x: Array) -> Array:
+    """The view (N, *S, C) of (N, C, *S)."""
+    return x.transpose(0, *range(2, x.ndim), 1)
+
+
+def channels_first(x: Array) -> Array:
+    """The view (N, C, *S) of (N, *S, C)."""
+    return x.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))
+
+
+def to_channels_last(x: Array) -> Array:
+    """(N, *S, C), contiguous, with the values of (N, C, *S); no copy where memory allows."""
+    return array_module(x).ascontiguousarray(channels_last(x))
+
+
+def empty(shape: tuple[int, ...], dtype: Any, like: Array) -> Array:
+    """A new array on the device and in the layout of `like`."""
+    module = array_module(like)
+    if len(shape) == like.ndim and is_channels_last(like):
+        return channels_first(module.empty((shape[0], *shape[2:], shape[1]), dtype))
+    return module.empty(shape, dtype)
+
+
+def zeros(shape: tuple[int, ...], dtype: Any, like: Array) -> Array:
+    """As `empty`, filled with zeros."""
+    result = empty(shape, dtype, like)
+    result[...] = 0
+    return result
+
+
+def as_layout_of(x: Array, like: Array) -> Array:
+    """`x` in the memory layout of `like`; no copy where it has it already."""
+    if is_channels_last(like):
+        return channels_first(to_channels_last(x))
+    if like.flags.c_contiguous and not x.flags.c_contiguous:
+        return array_module(x).ascontiguousarray(x)
+    return x
+
+
+def ufunc(name: str, *operands: Any, dtype: Any = None) -> Array:
+    """NumPy's or CuPy's element-wise function `name`, its result laid out as its operands.
+
+    Operands are arrays and Python numbers that broadcast; `dtype` is the result's (by
+    default that of the first array).
+    """
+    arrays = [x for x in operands if not isinstance(x, bool | int | float)]
+    module = array_module(*arrays)
+    shape = np.broadcast_shapes(*(x.shape for x in arrays))
+    like = next((x for x in arrays if x.ndim >= 3 and x.shape == shape), arrays[0])
+    out = empty(shape, arrays[0].dtype if dtype is None else dtype, like)
+    getattr(module, name)(*operands, out=out)
+    return out

@@ -1,0 +1,186 @@
+"""The tape: nodes that remember how to turn a result's gradient into its inputs' gradients.
+
+A node is not a tensor. It holds its parents (nodes) and one closure over arrays, so that an
+activation which no backward pass needs dies in the forward pass, and all of them die while
+the backward pass walks over them (book, chapter 5: the computational graph).
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from core.device import Array
+
+Backward = Callable[[Any], "tuple[Array | None, ...]"]
+
+_order = itertools.count()
+
+
+class Node:
+    """One value of the graph: a leaf (a parameter, an input) or the result of an operation."""
+
+    __slots__ = (
+        "__weakref__",
+        "backward",
+        "freed",
+        "grad",
+        "keeps_grad",
+        "name",
+        "order",
+        "parents",
+        "requires_grad",
+        "shape",
+        "version",
+        "watched",
+    )
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        name: str,
+        parents: tuple[Node | None, ...] = (),
+        backward: Backward | None = None,
+        watched: tuple[tuple[Node, int], ...] = (),
+    ) -> None:
+        self.shape = shape
+        self.name = name
+        self.parents = parents
+        self.backward = backward
+        self.watched = watched
+        self.order = next(_order)
+        self.requires_grad = True
+        self.keeps_grad = backward is None
+        self.freed = False
+        self.grad: Array | None = None
+        self.version = 0
+
+    @property
+    def is_leaf(self) -> bool:
+        return self.backward is None and not self.freed
+
+    def local_gradients(self, gy: Array) -> tuple[Array | None, ...]:
+        """Gradients of the parents for the gradient `gy` of this node's result."""
+        if self.freed:
+            raise RuntimeError(
+                f"backward: the graph of {self.name} was freed by an earlier backward(); "
+                "pass retain_graph=True to the first one to walk it twice"
+            )
+        for leaf, version in self.watched:
+            if leaf.version != version:
+                raise RuntimeError(
+                    f"backward: a parameter of shape {leaf.shape} that {self.name} used was "
+                    "written after the forward pass; run the forward pass again"
+                )
+        assert self.backward is not None
+        return self.backward(gy)
+
+    def free(self) -> None:
+        """Drop the closure, and with it every array that it kept alive."""
+        self.backward = None
+        self.parents = ()
+        self.watched = ()
+        self.freed = True
+
+
+class _GradMode(threading.local):
+    enabled = True
+
+
+_mode = _GradMode()
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are recorded in this thread (same meaning as in PyTorch)."""
+    return _mode.enabled
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Record nothing inside: results need no gradient (same meaning as in PyTorch)."""
+    before, _mode.enabled = _mode.enabled, False
+    try:
+        yield
+    finally:
+        _mode.enabled = before
+
+
+class _Gradients:
+    """Gradients on their way down: the first one is borrowed, a sum is owned and added to."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[Node, Array] = {}
+        self._owned: set[Node] = set()
+
+    def add(self, node: Node, gradient: Array) -> bool:
+        """Add `gradient` for `node`; whether it was the first."""
+        if node not in self._arrays:
+            self._arrays[node] = gradient
+            return True
+        if node in self._owned:
+            self._arrays[node] += gradient
+        else:
+            self._arrays[node] = self._arrays[node] + gradient
+            self._owned.add(node)
+        return False
+
+    def pop(self, node: Node) -> Array:
+        self._owned.discard(node)
+        return self._arrays.pop(node)
+
+
+def walk_backward(
+    root: Node,
+    gy: Array,
+    *,
+    retain_graph: bool = False,
+    targets: Sequence[Node] | None = None,
+) -> dict[Node, Array]:
+    """Walk from `root` to the leaves, newest node first, without recursion.
+
+    Without `targets`, gradients are accumulated into the nodes that keep one (leaves, and
+    inner nodes after `retain_grad`). With `targets`, they are returned for those nodes and
+    no node's `.grad` is touched.
+    """
+    found: dict[Node, Array] = {}
+    flowing = _Gradients()
+    flowing.add(root, gy)
+    # A parent is always older than its child, so "newest first" is a reverse topological order.
+    waiting = [(-root.order, root)]
+    while waiting:
+        _, node = heapq.heappop(waiting)
+        g = flowing.pop(node)
+        if targets is None:
+            if node.keeps_grad:
+                _accumulate(node, g)
+        elif node in targets:
+            found[node] = g
+        if node.is_leaf:
+            continue
+        parents = node.parents
+        gradients = node.local_gradients(g)
+        if not retain_graph:
+            node.free()
+        for parent, gradient in zip(parents, gradients, strict=True):
+            if parent is None or gradient is None:
+                continue
+            if gradient.shape != parent.shape:
+                raise RuntimeError(
+                    f"{node.name}: backward returned a gradient of shape {gradient.shape} "
+                    f"for an input of shape {parent.shape}"
+                )
+            if flowing.add(parent, gradient):
+                heapq.heappush(waiting, (-parent.order, parent))
+    return found
+
+
+def _accumulate(node: Node, gradient: Array) -> None:
+    if node.grad is None:
+        # A copy: what a backward returns may be shared with another gradient.
+        node.grad = gradient.copy(order="K")
+    else:
+        node.grad += gradient
