@@ -1,0 +1,199 @@
+"""Pictures: files to and from uint8 RGB arrays of shape (H, W, 3)."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.io.files import write_bytes
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Picture = NDArray[np.uint8]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+
+READABLE = ("JPEG", "PNG", "WEBP", "GIF")
+MAX_PIXELS = 100_000_000
+_WRITABLE = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+_ORIENTATION_TAG = 0x0112
+_warning_filters = threading.Lock()
+
+
+def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Reads a JPEG, PNG, WebP or GIF (first frame) as uint8 RGB of shape (H, W, 3).
+
+    Grey, palette and CMYK pictures are converted, 16-bit ones scaled, transparent ones laid over
+    white, and EXIF orientation is applied.
+
+    Raises FileNotFoundError when there is no such file, and ValueError, naming file and reason,
+    when it is empty, truncated, no picture, or has more than ``max_pixels`` pixels (Pillow's own
+    limit of about 178 million holds in any case).
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such picture")
+    if not path.is_file():
+        raise ValueError(f"{path}: not a file")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path}: the file is empty")
+    with path.open("rb") as file:
+        try:
+            return _decode(file, max_pixels)
+        # Decoders let whatever their parsers stumble over through: struct.error, SyntaxError ...
+        except Exception as error:
+            raise ValueError(f"{path}: {_reason(error)}") from error
+
+
+def save_image(path: str | os.PathLike[str], picture: Picture, *, quality: int = 92) -> None:
+    """Writes a uint8 picture (H, W, 3) or map (H, W) as PNG, JPEG or WebP, by the suffix.
+
+    The file appears whole or not at all, and missing folders are made. ``quality`` (1 to 100) is
+    for JPEG and WebP, which are lossy. Raises ValueError for another suffix, shape or dtype.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _WRITABLE:
+        raise ValueError(f"{path}: the suffix must be one of {', '.join(_WRITABLE)}")
+    image = _to_pillow(picture, "save_image")
+    encoded = io.BytesIO()
+    image.save(encoded, format=_WRITABLE[path.suffix.lower()], quality=quality)
+    write_bytes(path, encoded.getvalue())
+
+
+def resize(
+    picture: Picture,
+    size: int | tuple[int, int],
+    interpolation: Interpolation = "bilinear",
+    max_size: int | None = None,
+) -> Picture:
+    """Scales a uint8 picture (H, W, 3) or map (H, W), antialiased except for "nearest".
+
+    Args:
+        size: (height, width), or the length of the shorter side, which keeps the proportions.
+        interpolation: for label maps only "nearest" makes sense.
+        max_size: with a single ``size``, a limit for the longer side.
+
+    Raises ValueError for another dtype or shape, a size below one, or an unknown interpolation.
+    """
+    from PIL import Image
+
+    filters = {
+        "nearest": Image.Resampling.NEAREST,
+        "bilinear": Image.Resampling.BILINEAR,
+        "bicubic": Image.Resampling.BICUBIC,
+        "lanczos": Image.Resampling.LANCZOS,
+    }
+    if interpolation not in filters:
+        raise ValueError(f"resize: interpolation is {interpolation!r}, one of {list(filters)}")
+    image = _to_pillow(picture, "resize")
+    height, width = _target_size(picture.shape[0], picture.shape[1], size, max_size)
+    if (height, width) == picture.shape[:2]:
+        return picture.copy()
+    return np.array(image.resize((width, height), filters[interpolation]))
+
+
+def _target_size(
+    height: int, width: int, size: int | tuple[int, int], max_size: int | None
+) -> tuple[int, int]:
+    if isinstance(size, tuple):
+        if max_size is not None:
+            raise ValueError("resize: max_size goes with a single size, not with (height, width)")
+        target = size
+    else:
+        short, long = min(height, width), max(height, width)
+        new_short, new_long = size, int(size * long / short)
+        if max_size is not None and new_long > max_size:
+            new_short, new_long = int(max_size * new_short / new_long), max_size
+        target = (new_short, new_long) if height <= width else (new_long, new_short)
+    if min(target) < 1:
+        raise ValueError(f"resize: {height}x{width} to {target[0]}x{target[1]} leaves no pixels")
+    return target
+
+
+def _to_pillow(picture: Picture, operation: str) -> Image.Image:
+    from PIL import Image
+
+    shape = picture.shape
+    right_shape = len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
+    if picture.dtype != np.uint8 or not right_shape or 0 in shape:
+        raise ValueError(
+            f"{operation}: picture is {picture.dtype} {shape}, expects uint8 (H, W, 3) or (H, W)"
+        )
+    return Image.fromarray(picture)
+
+
+def _decode(file: Any, max_pixels: int) -> Picture:
+    from PIL import Image
+
+    with _quiet_pillow():
+        image: Image.Image = Image.open(file, formats=READABLE)
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ValueError(f"{width}x{height} pixels, more than the limit of {max_pixels}")
+    image.load()
+    with _quiet_pillow():
+        orientation = _orientation(image)
+    return np.ascontiguousarray(_oriented(_to_rgb(image), orientation))
+
+
+def _to_rgb(image: Image.Image) -> Picture:
+    from PIL import Image
+
+    if image.mode.startswith("I"):
+        grey = np.asarray(image).astype(np.int64).clip(0, 65535)
+        return np.repeat(((grey + 128) // 257).astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.mode.upper() in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return np.array(image.convert("RGB"))
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # A broken EXIF block is no reason to lose a picture that decodes.
+        return 1
+
+
+def _oriented(picture: Picture, orientation: int) -> Picture:
+    """Undoes the rotation and mirroring of an EXIF orientation, 1 to 8 (EXIF 2.3, tag 274)."""
+    if orientation in (5, 6, 7, 8):
+        picture = picture.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        picture = picture[::-1]
+    if orientation in (2, 3, 6, 7):
+        picture = picture[:, ::-1]
+    return picture
+
+
+def _reason(error: Exception) -> str:
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "not a readable JPEG, PNG, WebP or GIF picture"
+    if isinstance(error, Image.DecompressionBombError):
+        return "too many pixels (a decompression bomb?)"
+    text = " ".join(str(error).split())
+    return f"broken picture ({text or type(error).__name__})"
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Silences Pillow's warnings (large picture, broken EXIF); this module does its own checks.
+
+    Filters belong to the process, hence the lock, and only those of Pillow are touched. Pixels
+    are decoded outside, so that several threads can.
+    """
+    with _warning_filters, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
