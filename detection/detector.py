@@ -1,0 +1,170 @@
+"""The whole R-CNN: crops, network, SVMs, regressors and suppression, with its weights file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.io import weights as weights_io
+from detection.boxes import batched_nms, clip_boxes_to_image, is_valid
+from detection.crops import warp_crops
+from detection.metrics import Predictions
+from detection.network import RegionNet, describe
+from detection.proposals import SearchOptions, selective_search
+from detection.recipe import Recipe
+from detection.regression import BoxRegressor
+from detection.svm import SVM
+
+Head = Literal["svm", "softmax"]
+
+
+class Detector:
+    """An R-CNN that finds objects of `classes` in pictures (Girshick et al. 2014)."""
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        net: RegionNet,
+        svm: SVM,
+        regressor: BoxRegressor,
+        recipe: Recipe,
+        *,
+        thresholds: Sequence[float] | None = None,
+        data: str = "",
+    ) -> None:
+        """`thresholds`: the score from which each class counts as found; `data`: learned from."""
+        self.classes = tuple(classes)
+        self.net, self.svm, self.regressor, self.recipe = net, svm, regressor, recipe
+        self.thresholds = [0.0] * len(classes) if thresholds is None else list(thresholds)
+        self.data = data
+
+    def propose(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Candidate boxes (n, 4) of a picture uint8 (H, W, 3), by selective search."""
+        return selective_search(picture, **asdict(self.recipe.proposals))
+
+    def detect(
+        self,
+        picture: NDArray[np.uint8],
+        proposals: NDArray[np.float32] | None = None,
+        *,
+        head: Head = "svm",
+        regress: bool = True,
+        min_score: float = -1.0,
+    ) -> Predictions:
+        """Find objects in a picture uint8 (H, W, 3): boxes, scores and labels, best first.
+
+        `head` chooses the score: the SVM's signed distance or the softmax's probability.
+        `regress` moves the boxes. `min_score` drops what the head scores lower (-1 is the
+        SVM's margin; probabilities are all above it).
+        """
+        boxes = self.propose(picture) if proposals is None else proposals
+        if not len(boxes):
+            return _nothing()
+        crops = warp_crops(picture, boxes, self.recipe.crop, self.recipe.context)
+        scores, moved = self._judge(boxes, crops, head, regress)
+        rows, labels = np.nonzero(scores > max(min_score, 1e-4 if head == "softmax" else -np.inf))
+        found = clip_boxes_to_image(moved[rows, labels], picture.shape[:2])
+        values = scores[rows, labels]
+        valid = is_valid(found)
+        found, values, labels = found[valid], values[valid], labels[valid]
+        kept = batched_nms(found, values, labels, self.recipe.nms_iou)
+        kept = kept[: self.recipe.max_detections]
+        return Predictions(found[kept], values[kept], labels[kept])
+
+    def _judge(
+        self, boxes: NDArray[np.float32], crops: NDArray[np.uint8], head: Head, regress: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Scores (n, classes), and for each class the boxes it would report (n, classes, 4)."""
+        scores, moved, start = [], [], 0
+        for pooled, features, logits in describe(self.net, crops):
+            part = boxes[start : start + len(pooled)]
+            start += len(pooled)
+            scores.append(self.svm.scores(features) if head == "svm" else _softmax(logits)[:, :-1])
+            columns = [
+                self.regressor.move(part, pooled, c) if regress else part
+                for c in range(len(self.classes))
+            ]
+            moved.append(np.stack(columns, axis=1))
+        return np.concatenate(scores), np.concatenate(moved)
+
+    def confident(self, found: Predictions) -> Predictions:
+        """The predictions that reach their class's threshold: what one would draw."""
+        keep = found.scores >= np.asarray(self.thresholds)[found.labels]
+        return Predictions(found.boxes[keep], found.scores[keep], found.labels[keep])
+
+    # ------------------------------------------------------------------ file
+
+    def save(
+        self, path: str | Path, metadata: dict[str, str] | None = None, *, half: bool = False
+    ) -> None:
+        """Write network, SVMs and regressors to one safetensors file (`half`: as float16)."""
+        arrays = {f"net.{name}": array for name, array in self.net.state_dict().items()}
+        arrays |= {"svm.weight": self.svm.weight, "svm.bias": self.svm.bias}
+        arrays |= {"box.weight": self.regressor.weight, "box.bias": self.regressor.bias}
+        if half:
+            arrays = {
+                name: a.astype(np.float16) if a.dtype == np.float32 else a
+                for name, a in arrays.items()
+            }
+        described = {
+            "architecture": "rcnn",
+            "classes": json.dumps(self.classes),
+            "data": self.data,
+            "recipe": json.dumps(asdict(self.recipe)),
+            "thresholds": json.dumps(self.thresholds),
+        }
+        weights_io.save(path, arrays, {**described, **(metadata or {})})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Detector:
+        """Read what `save` wrote. Raises ValueError naming the file when it is anything else."""
+        arrays, metadata = weights_io.load(path)
+        if metadata.get("architecture") != "rcnn":
+            found = metadata.get("architecture", "unknown")
+            raise ValueError(f"{path}: architecture is {found!r}, expected 'rcnn'")
+        try:
+            classes = json.loads(metadata["classes"])
+            recipe = _recipe(json.loads(metadata["recipe"]))
+            thresholds = [float(v) for v in json.loads(metadata["thresholds"])]
+            net = RegionNet(len(classes), recipe.crop, recipe.width)
+            parts = {name: arrays.pop(name) for name in _PARTS}
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: no complete R-CNN: {error}") from None
+        parts = {name: a.astype(np.float32) for name, a in parts.items()}
+        if len(thresholds) != len(classes):
+            raise ValueError(f"{path}: {len(thresholds)} thresholds for {len(classes)} classes")
+        shapes = {"svm.weight": (net.width, len(classes)), "svm.bias": (len(classes),)}
+        shapes |= {"box.weight": (len(classes), net.pooled_size, 4), "box.bias": (len(classes), 4)}
+        for name, shape in shapes.items():
+            if parts[name].shape != shape:
+                raise ValueError(f"{path}: {name} has shape {parts[name].shape}, expected {shape}")
+        try:
+            net.load_state_dict({name.removeprefix("net."): a for name, a in arrays.items()})
+        except RuntimeError as error:
+            raise ValueError(f"{path}: {error}") from None
+        svm = SVM(parts["svm.weight"], parts["svm.bias"])
+        regressor = BoxRegressor(parts["box.weight"], parts["box.bias"])
+        data = metadata.get("data", "")
+        return cls(classes, net, svm, regressor, recipe, thresholds=thresholds, data=data)
+
+
+_PARTS = ("svm.weight", "svm.bias", "box.weight", "box.bias")
+
+
+def _recipe(fields: dict) -> Recipe:
+    return Recipe(**{**fields, "proposals": SearchOptions(**fields["proposals"])})
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    e = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def _nothing() -> Predictions:
+    return Predictions(np.zeros((0, 4), np.float32), np.zeros(0), np.zeros(0, np.int64))

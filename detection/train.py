@@ -1,0 +1,218 @@
+"""Train an R-CNN from scratch: proposals, fine-tuning, SVMs, box regression."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+import core
+from core import optim, viz
+from core.cli import TrainingOptions, run_command
+from core.data.cache import ArrayCache
+from core.data.loader import DataLoader
+from core.io.weights import Card
+from core.training.run import Run
+from core.training.trainer import Trainer, classification, evaluate
+from detection import pictures
+from detection.coco import to_coco, write_coco
+from detection.data import DataName, DetectionData, load
+from detection.detector import Detector
+from detection.evaluate import detect_all, judge, operating_point, recall_table
+from detection.fit import Prepared, fit_heads, prepare
+from detection.metrics import evaluate as evaluate_detections
+from detection.network import RegionNet
+from detection.proposals import proposal_cache, proposals_for
+from detection.recipe import RECIPES, Recipe
+from detection.regions import RegionBatches
+
+DETECTOR = "detector.safetensors"
+STEPS_PER_EPOCH = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(TrainingOptions):
+    """Train a detector; the run folder then holds detector.safetensors for --weights."""
+
+    data: DataName = "scenes"
+    """The data set: embedded scenes, BCCD or Pascal VOC."""
+
+    epochs: int = 12
+    """Epochs of fine-tuning, of 200 batches each."""
+
+    batch_size: int = 128
+    """Regions in one batch; a quarter are objects."""
+
+    lr: float = 0.05
+    """Learning rate at the start; it falls along a cosine."""
+
+    score: Literal["val", "test"] = "test"
+    """The split to score at the end; recipes are chosen on val."""
+
+    count: int | None = None
+    """Use only so many training pictures."""
+
+    cache: Path | None = None
+    """Folder for proposals and features; by default in the user's cache."""
+
+
+def main(options: Options) -> None:
+    """Train, choose thresholds on val, score once, and write everything to the run folder."""
+    run = Run.create(options.out, "detection", "train", options)
+    finish(run, options, train(run, options))
+
+
+def train(run: Run, options: Options) -> Detector:
+    """All stages of the training; the detector is in the run folder as well."""
+    core.seed(options.seed)
+    recipe = RECIPES[options.data]
+    data = _load(options, "train", options.count)
+    for problem in data.problems:
+        print(f"skipped: {problem}", flush=True)
+    proposals = _proposals(data, recipe, options)
+    recall = recall_table(data, proposals)
+    print(f"{len(data.pictures)} pictures; recall of proposals: {_shown(recall)}", flush=True)
+    prepared = prepare(data, proposals)
+    net = RegionNet(len(data.classes), recipe.crop, recipe.width)
+    fine_tune(net, prepared, recipe, run, options)
+    features = _feature_cache(net, data, recipe, options)
+    svm, regressor = fit_heads(
+        net, prepared, recipe, len(data.classes), cache=features, seed=options.seed
+    )
+    detector = Detector(data.classes, net, svm, regressor, recipe, data=data.name)
+    detector.thresholds = _thresholds(detector, options)
+    detector.save(run.path(DETECTOR), {"seed": str(options.seed)})
+    return detector
+
+
+def fine_tune(
+    net: RegionNet, prepared: Prepared, recipe: Recipe, run: Run, options: Options
+) -> None:
+    """Teach the network to tell objects and background apart, from random weights."""
+    classes = net.head.weight.shape[0] - 1
+    batches = RegionBatches(
+        prepared.pictures,
+        prepared.regions,
+        classes,
+        recipe,
+        steps=STEPS_PER_EPOCH,
+        batch_size=options.batch_size,
+    )
+    loader = DataLoader(
+        batches, seed=options.seed, transform=batches.make, collate=lambda items: np.array(items)
+    )
+    held_out = _held_out_batches(recipe, options)
+    optimizer = optim.SGD(net.parameters(), lr=options.lr, momentum=0.9, weight_decay=5e-4)
+    schedule = optim.CosineAnnealingLR(optimizer, T_max=options.epochs * STEPS_PER_EPOCH)
+    trainer = Trainer(
+        model=net,
+        optimizer=optimizer,
+        loader=loader,
+        evaluate=lambda: evaluate(net, held_out, classification),
+        schedule=schedule,
+        schedule_per="step",
+        run=run,
+        card=Card(architecture="rcnn-network"),
+        title="fine-tuning",
+    )
+    trainer.fit(options.epochs, resume=options.resume)
+
+
+def finish(run: Run, options: Options, detector: Detector) -> dict[str, Any]:
+    """Score the detector, draw, and write predictions and the summary."""
+    data = _load(options, options.score)
+    proposals = _proposals(data, detector.recipe, options)
+    judged = judge(detector, data, proposals)
+    softmax = judge(detector, data, proposals, head="softmax").figures["mAP@0.5"]
+    unmoved = judge(detector, data, proposals, regress=False).figures["mAP@0.5"]
+    write_coco(
+        run.path("predictions.json"), to_coco(judged.predictions, [p.id for p in data.pictures])
+    )
+    drawn = [detector.confident(found) for found in judged.predictions]
+    viz.save(pictures.detections(data, drawn), run.picture("detections.png"))
+    viz.save(pictures.proposals(data, proposals), run.picture("proposals.png"))
+    viz.save(pictures.precision_recall(judged, data.classes), run.picture("precision_recall.png"))
+    return run.finish(
+        {
+            "data": data.name,
+            "split": data.split,
+            "images": len(data.pictures),
+            **judged.figures,
+            "mAP@0.5 without box regression": unmoved,
+            "mAP@0.5 of the softmax": softmax,
+            "proposal recall": recall_table(data, proposals),
+            "seed": options.seed,
+        }
+    )
+
+
+def _load(options: Options, split: str, count: int | None = None) -> DetectionData:
+    return load(options.data, split, count=count, data_root=options.data_root)
+
+
+def _cache_folder(options: Options) -> Path:
+    if options.cache is not None:
+        return options.cache
+    from pooch import os_cache
+
+    return Path(os_cache("openbook")) / "detection"
+
+
+def _proposals(data: DetectionData, recipe: Recipe, options: Options) -> list[NDArray[np.float32]]:
+    """The proposals of every picture, from the cache where it has them."""
+    cache = proposal_cache(
+        _cache_folder(options) / "proposals", f"{data.name}/{data.split}", recipe.proposals
+    )
+    readers = [picture.read for picture in data.pictures]
+    keys = [picture.id for picture in data.pictures]
+    return proposals_for(
+        readers, recipe.proposals, workers=os.cpu_count() or 1, cache=cache, keys=keys
+    )
+
+
+def _feature_cache(
+    net: RegionNet, data: DetectionData, recipe: Recipe, options: Options
+) -> ArrayCache:
+    digest = hashlib.sha256()
+    for array in net.state_dict().values():
+        digest.update(np.ascontiguousarray(array).tobytes())
+    settings = {
+        "what": "features",
+        "data": f"{data.name}/{data.split}/{len(data.pictures)}",
+        "recipe": asdict(recipe),
+        "network": digest.hexdigest(),
+        "seed": options.seed,
+    }
+    return ArrayCache(_cache_folder(options) / "features", settings)
+
+
+def _held_out_batches(recipe: Recipe, options: Options) -> list[tuple[NDArray, NDArray]]:
+    """Eight batches of validation regions, the same after every epoch."""
+    from core.data.rng import Draws
+
+    data = _load(options, "val")
+    prepared = prepare(data, _proposals(data, recipe, options))
+    batches = RegionBatches(prepared.pictures, prepared.regions, len(data.classes), recipe, steps=8)
+    return [batches.make(np.array([b]), Draws(0, 0, np.array([b]))) for b in range(8)]
+
+
+def _thresholds(detector: Detector, options: Options) -> list[float]:
+    """For each class the score with the best F1 on the validation pictures."""
+    data = _load(options, "val")
+    found = detect_all(detector, data, _proposals(data, detector.recipe, options))
+    result = evaluate_detections(found, data.truth(), len(data.classes))
+    print(f"validation mAP@0.5: {result.mean_ap:.4f}", flush=True)
+    return [point if np.isfinite(point) else 0.0 for point in operating_point(result)]
+
+
+def _shown(recall: dict[str, float]) -> str:
+    return ", ".join(f"{name}: {value:.3g}" for name, value in recall.items())
+
+
+if __name__ == "__main__":
+    run_command(main, Options)
