@@ -7,7 +7,7 @@ the methods here only call it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -61,6 +61,20 @@ class Tensor:
             self._data[...] = module.asarray(array) if module is not np else dev.to_host(array)
         self.written()
         return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A leaf of its own with the same values, memory order and gradient (`copy.deepcopy`)."""
+        if not self.is_leaf:
+            raise RuntimeError("deepcopy: only leaves can be copied; use detach() first")
+        result = type(self).__new__(type(self))
+        result._data, result._node = self._data.copy(order="K"), None
+        if self._node is not None:
+            result._node = Node(self.shape, self._node.name)
+            result._node.requires_grad = self._node.requires_grad
+            grad = self._node.grad
+            result._node.grad = None if grad is None else grad.copy(order="K")
+        memo[id(self)] = result
+        return result
 
     def written(self) -> None:
         """Say that `data` was written in place: raises the version that backward checks."""
@@ -499,6 +513,8 @@ def as_array(data: Any) -> Array:
     if isinstance(data, Tensor):
         return data.data
     if dev.is_array(data):
+        if data.dtype.kind not in "biuf":
+            raise TypeError(f"tensor: got an array of {data.dtype}, expected numbers")
         return data
     if isinstance(data, np.generic):
         return np.asarray(data)

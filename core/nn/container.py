@@ -1,0 +1,188 @@
+"""Modules made of modules: chains, lists, shortcuts and branches."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol, Self, TypeGuard
+
+from core import functional as F
+from core.nn.activation import ReLU
+from core.nn.module import Module
+from core.tensor import Tensor
+
+
+class _Numbered(Module):
+    """Modules in order, under names that are "0", "1", ... unless given."""
+
+    def __len__(self) -> int:
+        return len(self._own_modules())
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._own_modules().values())
+
+    def _name_at(self, index: int) -> str:
+        names = list(self._own_modules())
+        if not -len(names) <= index < len(names):
+            raise IndexError(
+                f"{type(self).__name__}: index {index} is out of range for {len(names)} modules"
+            )
+        return names[index]
+
+    def __getitem__(self, index: int | slice) -> Any:
+        """One module, or for a slice a container of the same kind (with the same names)."""
+        own = self._own_modules()
+        if not isinstance(index, slice):
+            return own[self._name_at(index)]
+        part = type(self)()
+        for name in list(own)[index]:
+            part.add_module(name, own[name])
+        return part
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        self.add_module(self._name_at(index), module)
+
+    def append(self, module: Module) -> Self:
+        """Add a module at the end."""
+        own = self._own_modules()
+        # A slice keeps its names, so that the next number may be taken.
+        free = (name for name in map(str, itertools.count(len(own))) if name not in own)
+        self.add_module(next(free), module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Self:
+        """Add modules at the end."""
+        for module in modules:
+            self.append(module)
+        return self
+
+
+class Sequential(_Numbered):
+    """Modules one after another; made from modules, or from a mapping of names to modules.
+
+    A convolution, a linear layer or a batch normalisation and the `ReLU` right behind it run as
+    one node of the graph, which is faster and keeps less. Values, gradients and state-dict names
+    are those of the modules by themselves; a forward hook on either of the two switches it off.
+    """
+
+    def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
+        super().__init__()
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            for name, module in modules[0].items():
+                self.add_module(name, module)
+            return
+        for i, each in enumerate(modules):
+            self.add_module(str(i), each)  # type: ignore[arg-type]
+
+    def forward(self, input: Any) -> Any:
+        waiting: Module | None = None
+        for module in self:
+            if waiting is not None and _fuses(waiting, module):
+                input, waiting = waiting.forward_relu(input), None
+                continue
+            if waiting is not None:
+                input = waiting(input)
+            waiting = module
+        return input if waiting is None else waiting(input)
+
+
+class _Fusable(Protocol):
+    """A module that can run together with the ReLU behind it."""
+
+    def forward_relu(self, input: Any) -> Tensor: ...
+
+
+def _fuses(module: Module, following: Module) -> TypeGuard[_Fusable]:
+    """Whether the two may run as `module.forward_relu`."""
+    return (
+        type(following) is ReLU
+        and _defines_both(type(module))
+        and not (module._forward_hooks or following._forward_hooks)
+    )
+
+
+def _defines_both(kind: type[Module]) -> bool:
+    """Whether `forward_relu` goes with the `forward` in use, and not with an overridden one."""
+    owner = next(base for base in kind.__mro__ if "forward" in vars(base))
+    return "forward_relu" in vars(owner)
+
+
+class ModuleList(_Numbered):
+    """A list whose modules are registered; it is indexed and iterated over, not called."""
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        super().__init__()
+        self.extend(modules)
+
+
+class ModuleDict(Module):
+    """A dictionary whose modules are registered; it is not called."""
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        super().__init__()
+        for name, module in (modules or {}).items():
+            self.add_module(name, module)
+
+    def __getitem__(self, name: str) -> Module:
+        return self._own_modules()[name]
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        self.add_module(name, module)
+
+    def __len__(self) -> int:
+        return len(self._own_modules())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._own_modules())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._own_modules()
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
+        return self._own_modules().keys()
+
+    def values(self) -> Iterable[Module]:
+        """The modules."""
+        return self._own_modules().values()
+
+    def items(self) -> Iterable[tuple[str, Module]]:
+        """(name, module) pairs."""
+        return self._own_modules().items()
+
+
+class Residual(Module):
+    """activation(body(x) + shortcut(x)) (He et al. 2016, figure 2).
+
+    Without `shortcut` x itself is added, without `activation` nothing follows. Raises ValueError
+    when the two sums have different shapes.
+    """
+
+    def __init__(
+        self, body: Module, shortcut: Module | None = None, *, activation: Module | None = None
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.shortcut = shortcut
+        self.activation = activation
+
+    def forward(self, input: Any) -> Tensor:
+        y = self.body(input)
+        x = input if self.shortcut is None else self.shortcut(input)
+        if x.shape != y.shape:
+            raise ValueError(
+                f"Residual: the body gives shape {y.shape}, the shortcut {x.shape}; "
+                "expected equal ones"
+            )
+        return y + x if self.activation is None else self.activation(y + x)
+
+
+class Concat(_Numbered):
+    """The branches' results for the same input, joined along the channels (Szegedy et al. 2015)."""
+
+    def __init__(self, *branches: Module) -> None:
+        super().__init__()
+        self.extend(branches)
+
+    def forward(self, input: Any) -> Tensor:
+        return F.cat([branch(input) for branch in self], dim=1)

@@ -1,0 +1,72 @@
+"""Stochastic gradient descent, with momentum (book, 6.1.2 and 6.1.4)."""
+
+from __future__ import annotations
+
+from core import device as dev
+from core.device import Array
+from core.optim.optimizer import (
+    Group,
+    Optimizer,
+    Params,
+    State,
+    need,
+    need_not_negative,
+    zeros_like,
+)
+
+
+class SGD(Optimizer):
+    """v = momentum * v + (1 - dampening) * g; p -= lr * v.
+
+    With `nesterov`, p -= lr * (g + momentum * v). v starts as the first gradient;
+    `weight_decay` * p is added to g. Polyak 1964; Sutskever et al. 2013 for Nesterov's form.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        *,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+        }
+        super().__init__(params, defaults)
+
+    def _check(self, group: Group) -> None:
+        need_not_negative("SGD", group, "lr", "momentum", "weight_decay")
+        if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
+            raise ValueError("SGD: nesterov needs a momentum above zero and no dampening")
+        need(group["dampening"] <= 1, "SGD", "dampening", group["dampening"], "at most 1")
+
+    def _update(self, param: Array, gradient: Array, state: State, group: Group) -> None:
+        momentum = group["momentum"]
+        gradient = self._decayed(param, gradient, group["weight_decay"])
+        if momentum:
+            velocity = self._velocity(gradient, param, state, group)
+            if group["nesterov"]:
+                ahead = self._temporary(param, "ahead")
+                dev.array_module(param).multiply(velocity, momentum, out=ahead)
+                ahead += gradient
+                gradient = ahead
+            else:
+                gradient = velocity
+        self._add_scaled(param, gradient, -group["lr"])
+
+    def _velocity(self, gradient: Array, param: Array, state: State, group: Group) -> Array:
+        velocity = state.get("momentum_buffer")
+        if velocity is None:
+            velocity = state["momentum_buffer"] = zeros_like(param)
+            velocity[...] = gradient
+        else:
+            velocity *= group["momentum"]
+            self._add_scaled(velocity, gradient, 1 - group["dampening"])
+        return velocity
