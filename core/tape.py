@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from core.device import Array
+from core.kernels.layout import ufunc
 
 Backward = Callable[[Any], "tuple[Array | None, ...]"]
 
@@ -124,7 +125,8 @@ class _Gradients:
         if node in self._owned:
             self._arrays[node] += gradient
         else:
-            self._arrays[node] = self._arrays[node] + gradient
+            # Not `+`: NumPy's turns 0-d arrays into scalars, CuPy's loses the layout.
+            self._arrays[node] = ufunc("add", self._arrays[node], gradient)
             self._owned.add(node)
         return False
 
@@ -158,7 +160,7 @@ def walk_backward(
             if node.keeps_grad:
                 _accumulate(node, g)
         elif node in targets:
-            found[node] = g
+            found[node] = g.copy(order="K")
         if node.is_leaf:
             continue
         parents = node.parents

@@ -1,12 +1,11 @@
 """Predictions in COCO's results format, which other tools can score again."""
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
+from core.io.files import write_text
 from detection.metrics import Predictions
 
 
@@ -49,14 +48,4 @@ def to_coco(
 
 def write_coco(path: str | Path, results: list[CocoResult]) -> None:
     """Write COCO results as JSON, whole or not at all."""
-    target = Path(path)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(results, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_text(path, json.dumps(results))

@@ -93,4 +93,20 @@ def _voc(name: str, split: str, count: int | None, data_root: Path | None) -> De
     }[name]
     root = find(folder, [f"ImageSets/Main/{split}.txt"], data_root, origin=origin)
     data = VOCDetection(root, split, classes)
-    return DetectionData(name, split, tuple(classes), data.items[:count], data.problems)
+    usable, unreadable = readable(data.items[:count])
+    if not usable:
+        raise ValueError(f"{root}: no readable picture in split {split!r}: {unreadable[0]}")
+    return DetectionData(name, split, tuple(classes), usable, [*data.problems, *unreadable])
+
+
+def readable(pictures: Sequence[Picture]) -> tuple[list[Picture], list[str]]:
+    """The pictures that can be decoded, and a line for each of the others."""
+    usable, problems = [], []
+    for picture in pictures:
+        try:
+            picture.read()
+        except (ValueError, OSError) as error:
+            problems.append(str(error))
+        else:
+            usable.append(picture)
+    return usable, problems

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,10 @@ from core.io import weights as weights_io
 from detection.boxes import batched_nms, clip_boxes_to_image, is_valid
 from detection.crops import warp_crops
 from detection.metrics import Predictions
-from detection.network import RegionNet, describe
+from detection.network import RegionNet, describe, pooled_size
 from detection.proposals import SearchOptions, selective_search
-from detection.recipe import Recipe
+from detection.proposals.search import MODES
+from detection.recipe import Flips, Recipe
 from detection.regression import BoxRegressor
 from detection.svm import SVM
 
@@ -103,15 +104,15 @@ class Detector:
     def save(
         self, path: str | Path, metadata: dict[str, str] | None = None, *, half: bool = False
     ) -> None:
-        """Write network, SVMs and regressors to one safetensors file (`half`: as float16)."""
+        """Write network, SVMs and regressors to one safetensors file (`half`: as float16).
+
+        Raises ValueError for a value that float16 cannot hold.
+        """
         arrays = {f"net.{name}": array for name, array in self.net.state_dict().items()}
         arrays |= {"svm.weight": self.svm.weight, "svm.bias": self.svm.bias}
         arrays |= {"box.weight": self.regressor.weight, "box.bias": self.regressor.bias}
         if half:
-            arrays = {
-                name: a.astype(np.float16) if a.dtype == np.float32 else a
-                for name, a in arrays.items()
-            }
+            arrays = {name: _halved(name, a) for name, a in arrays.items()}
         described = {
             "architecture": "rcnn",
             "classes": json.dumps(self.classes),
@@ -127,27 +128,31 @@ class Detector:
         arrays, metadata = weights_io.load(path)
         if metadata.get("architecture") != "rcnn":
             found = metadata.get("architecture", "unknown")
-            raise ValueError(f"{path}: architecture is {found!r}, expected 'rcnn'")
+            raise ValueError(
+                f"{path}: architecture is {found!r}, expected 'rcnn' "
+                "(a training writes it as detector.safetensors)"
+            )
         try:
-            classes = json.loads(metadata["classes"])
+            classes = _names(json.loads(metadata["classes"]))
             recipe = _recipe(json.loads(metadata["recipe"]))
             thresholds = [float(v) for v in json.loads(metadata["thresholds"])]
-            net = RegionNet(len(classes), recipe.crop, recipe.width)
-            parts = {name: arrays.pop(name) for name in _PARTS}
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: no complete R-CNN: {error}") from None
-        parts = {name: a.astype(np.float32) for name, a in parts.items()}
+            parts = {name: arrays.pop(name).astype(np.float32) for name in _PARTS}
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"{path}: no complete R-CNN: {_line(error)}") from None
         if len(thresholds) != len(classes):
             raise ValueError(f"{path}: {len(thresholds)} thresholds for {len(classes)} classes")
-        shapes = {"svm.weight": (net.width, len(classes)), "svm.bias": (len(classes),)}
-        shapes |= {"box.weight": (len(classes), net.pooled_size, 4), "box.bias": (len(classes), 4)}
+        pooled = pooled_size(recipe.crop)
+        shapes = {"svm.weight": (recipe.width, len(classes)), "svm.bias": (len(classes),)}
+        shapes |= {"box.weight": (len(classes), pooled, 4), "box.bias": (len(classes), 4)}
         for name, shape in shapes.items():
             if parts[name].shape != shape:
                 raise ValueError(f"{path}: {name} has shape {parts[name].shape}, expected {shape}")
+        # Only now: its size is that of arrays which the file really holds.
+        net = RegionNet(len(classes), recipe.crop, recipe.width)
         try:
             net.load_state_dict({name.removeprefix("net."): a for name, a in arrays.items()})
         except RuntimeError as error:
-            raise ValueError(f"{path}: {error}") from None
+            raise ValueError(f"{path}: {_line(error)}") from None
         svm = SVM(parts["svm.weight"], parts["svm.bias"])
         regressor = BoxRegressor(parts["box.weight"], parts["box.bias"])
         data = metadata.get("data", "")
@@ -157,8 +162,50 @@ class Detector:
 _PARTS = ("svm.weight", "svm.bias", "box.weight", "box.bias")
 
 
+def _names(value: object) -> list[str]:
+    """The class names of a header. Raises ValueError when they are no such list."""
+    if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
+        raise ValueError("its classes are no list of names")
+    return value
+
+
 def _recipe(fields: dict) -> Recipe:
-    return Recipe(**{**fields, "proposals": SearchOptions(**fields["proposals"])})
+    """The recipe of a header. Raises TypeError or ValueError when it cannot be one."""
+    recipe = Recipe(**{**fields, "proposals": SearchOptions(**fields["proposals"])})
+    search, plain = recipe.proposals, Recipe()
+    pairs = [*_values(recipe, plain), *_values(search, plain.proposals)]
+    possible = (
+        all(type(value) is type(example) for value, example in pairs)
+        and recipe.flips in get_args(Flips)
+        and search.mode in MODES
+        and min(recipe.width, recipe.max_detections) > 0
+        and min(search.max_proposals, search.longest_side) > 0
+        and recipe.crop >= 8
+        and 0 <= recipe.context < 0.5
+        and 0 <= recipe.nms_iou <= 1
+    )
+    if not possible:
+        raise ValueError(f"its recipe is not possible: {fields}")
+    return recipe
+
+
+def _values(given: object, example: object) -> list[tuple[object, object]]:
+    """The fields of two settings of the same kind, side by side."""
+    return list(zip(vars(given).values(), vars(example).values(), strict=True))
+
+
+def _halved(name: str, array: NDArray) -> NDArray:
+    if array.dtype != np.float32:
+        return array
+    with np.errstate(over="ignore"):
+        half = array.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise ValueError(f"{name} does not fit float16: it holds {np.abs(array).max():.3g}")
+    return half
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

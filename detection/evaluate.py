@@ -49,7 +49,15 @@ def judge(
     head: Head = "svm",
     regress: bool = True,
 ) -> Judged:
-    """Detect in every picture, and measure mAP at 0.5 and over COCO's thresholds, and errors."""
+    """Detect in every picture, and measure mAP at 0.5 and over COCO's thresholds, and errors.
+
+    Raises ValueError for a detector of other classes than those of the data.
+    """
+    if detector.classes != data.classes:
+        raise ValueError(
+            f"{data.name} has the classes {', '.join(data.classes)}, "
+            f"the detector knows {', '.join(detector.classes)}"
+        )
     predictions = detect_all(detector, data, proposals, head=head, regress=regress)
     truth, classes = data.truth(), len(data.classes)
     result = evaluate(predictions, truth, classes)

@@ -119,20 +119,28 @@ def _describe_all(
         key, boxes = prepared.ids[number], prepared.regions[number].boxes
         features = None if cache is None else cache.get(f"{key}-features")
         pooled = None if cache is None else cache.get(f"{key}-pooled")
-        if features is None or pooled is None:
+        if not _fits(features, len(boxes)) or not _fits(pooled, len(teachers[number])):
             crops = warp_crops(prepared.pictures[number], boxes, recipe.crop, recipe.context)
             features, pooled = _describe(net, crops, teachers[number])
             if cache is not None:
                 cache.put(f"{key}-features", features)
                 cache.put(f"{key}-pooled", pooled)
+        assert features is not None and pooled is not None
         all_features.append(features)
         all_pooled.append(pooled)
     return np.concatenate(all_features), np.concatenate(all_pooled)
 
 
+def _fits(stored: NDArray | None, rows: int) -> bool:
+    """Whether the cache had the array of as many regions."""
+    return stored is not None and stored.ndim == 2 and len(stored) == rows
+
+
 def _describe(net: RegionNet, crops: NDArray[np.uint8], rows: Rows) -> tuple[Floats, Floats]:
     """Features (n, width) of crops, and pooled features of some rows of them."""
-    features, pooled, start = [], [], 0
+    # One empty array each, for a picture without a region.
+    features = [np.zeros((0, net.width), np.float32)]
+    pooled, start = [np.zeros((0, net.pooled_size), np.float32)], 0
     for part, described, _ in describe(net, crops):
         features.append(described)
         here = rows[(rows >= start) & (rows < start + len(part))] - start

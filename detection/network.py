@@ -26,8 +26,7 @@ class RegionNet(nn.Module):
     def __init__(self, classes: int, size: int = 48, width: int = 256) -> None:
         super().__init__()
         self.size, self.width = size, width
-        side = size // 8
-        self.pooled_size = 96 * side * side
+        self.pooled_size = pooled_size(size)
         self.body = nn.Sequential(
             nn.Conv2d(3, 24, 5, stride=2, padding=2, bias=False),
             nn.BatchNorm2d(24),
@@ -60,6 +59,13 @@ class RegionNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n, classes + 1) of crops x (n, 3, size, size); background is the last."""
         return self.head(self.dropout(self.features(self.pooled(x))))
+
+
+def pooled_size(size: int) -> int:
+    """How many values the last feature map of a crop of `size` pixels a side has."""
+    # The first convolution halves and rounds up, the two poolings halve and round down.
+    side = (size + 1) // 8
+    return 96 * side * side
 
 
 def to_input(crops: NDArray[np.uint8]) -> Tensor:

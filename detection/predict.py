@@ -38,40 +38,54 @@ class Options:
 
 def main(options: Options) -> None:
     """Annotate every picture; one that cannot be read is named, and the others go on."""
-    if not options.pictures:
-        raise ValueError("predict: name at least one picture")
+    targets = _targets(options)
     detector = load_detector(options.data, options.weights)
     print(f"these weights know: {', '.join(detector.classes)} (trained on {detector.data})")
-    failures = [problem for path in options.pictures if (problem := _one(path, detector, options))]
+    pairs = zip(options.pictures, targets, strict=True)
+    failures = [problem for pair in pairs if (problem := _one(*pair, detector, options.min_score))]
     if failures:
         raise ValueError("; ".join(failures))
 
 
-def _one(path: Path, detector: Detector, options: Options) -> str:
+def _one(path: Path, target: Path, detector: Detector, min_score: float | None) -> str:
     """Annotate one picture; the reason in one line when it cannot be done."""
     try:
         picture = read_image(path)
     except (ValueError, OSError) as error:
         return str(error)
-    found = detector.detect(picture)
-    if options.min_score is None:
-        found = detector.confident(found)
+    if min_score is None:
+        found = detector.confident(detector.detect(picture))
     else:
-        keep = found.scores >= options.min_score
-        found = Predictions(found.boxes[keep], found.scores[keep], found.labels[keep])
-    target = _target(path, options)
+        found = detector.detect(picture, min_score=min_score)
     save_image(target, annotate(picture, found, detector.classes))
     print(json.dumps(_described(path, target, found, detector.classes), indent=2))
     return ""
 
 
-def _target(path: Path, options: Options) -> Path:
+def _targets(options: Options) -> list[Path]:
+    """Where each annotated picture goes. Raises ValueError rather than overwrite one of them."""
+    pictures = options.pictures
+    if not pictures:
+        raise ValueError("predict: name at least one picture")
     out = Path("runs") / "detection-predict" if options.out is None else options.out
-    if out.suffix.lower() not in SUFFIXES:
-        return out / f"{path.stem}.png"
-    if len(options.pictures) > 1:
-        raise ValueError(f"--out {out} is one picture, but {len(options.pictures)} are to be made")
-    return out
+    if out.suffix.lower() in SUFFIXES and not out.is_dir():
+        if len(pictures) > 1:
+            raise ValueError(f"--out {out} is one picture, but {len(pictures)} are to be made")
+        targets = [out]
+    elif out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file; expected a folder or a name in {SUFFIXES}")
+    else:
+        # Two pictures of the same name in different folders, or formats, stay two.
+        names = [path.stem for path in pictures]
+        if len(set(names)) < len(names):
+            # The same name in two folders, or as JPEG and PNG: all are numbered.
+            names = [f"{number}-{name}" for number, name in enumerate(names, start=1)]
+        targets = [out / f"{name}.png" for name in names]
+    originals = {path.resolve() for path in pictures}
+    for target in targets:
+        if target.resolve() in originals:
+            raise ValueError(f"{target} would be overwritten; choose another --out")
+    return targets
 
 
 def _described(path: Path, target: Path, found: Predictions, classes: tuple[str, ...]) -> dict:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from core.data.rng import Draws
 from detection.boxes import box_iou
-from detection.crops import warp_crops
+from detection.crops import Canvas
 from detection.metrics import GroundTruth
 from detection.network import to_input
 from detection.recipe import Flips, Recipe
@@ -89,7 +89,8 @@ class RegionBatches:
         steps: int,
         batch_size: int = 128,
     ) -> None:
-        self.pictures, self.regions, self.recipe = pictures, regions, recipe
+        self.regions, self.recipe = regions, recipe
+        self._canvases = [Canvas(picture, recipe.context) for picture in pictures]
         self.steps, self.batch_size = steps, batch_size
         labels = [np.where(r.overlap >= 0.5, r.labels, background) for r in regions]
         places = [np.arange(len(x)) for x in labels]
@@ -135,7 +136,7 @@ class RegionBatches:
 
     def _crops(self, picture: int, places: NDArray[np.int64]) -> NDArray[np.uint8]:
         boxes = self.regions[picture].boxes[places]
-        return warp_crops(self.pictures[picture], boxes, self.recipe.crop, self.recipe.context)
+        return self._canvases[picture].warp(boxes, self.recipe.crop)
 
 
 def mirror(crops: NDArray[np.uint8], u: NDArray[np.float64], flips: Flips) -> NDArray[np.uint8]:

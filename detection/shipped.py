@@ -29,9 +29,10 @@ def load_detector(name: str, weights: Path | None = None) -> Detector:
             raise FileNotFoundError(f"{weights}: no such weights")
         return Detector.load(weights)
     if name not in shipped_names():
+        there = ", ".join(shipped_names()) or "none"
         raise FileNotFoundError(
-            f"no weights for {name!r} are shipped (there are: {', '.join(shipped_names())}); "
-            f"train some with `python -m detection.train --data {name}` and pass --weights"
+            f"no weights for {name!r} are shipped (there are: {there}); "
+            "train some with `python -m detection.train` and pass --weights"
         )
     with as_file(files("detection") / "weights" / f"{name}.safetensors") as path:
         return Detector.load(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +31,8 @@ from detection.network import RegionNet
 from detection.proposals import proposal_cache, proposals_for
 from detection.recipe import RECIPES, Recipe
 from detection.regions import RegionBatches
+
+Batch = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 DETECTOR = "detector.safetensors"
 STEPS_PER_EPOCH = 200
@@ -60,6 +63,15 @@ class Options(TrainingOptions):
     cache: Path | None = None
     """Folder for proposals and features; by default in the user's cache."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.count is not None and self.count < 1:
+            raise ValueError(f"--count is {self.count}; expected 1 or more")
+        if self.batch_size < 4:
+            raise ValueError(f"--batch-size is {self.batch_size}; expected 4 or more")
+        if self.weights is not None:
+            raise ValueError("--weights: a detector is trained from random weights; leave it out")
+
 
 def main(options: Options) -> None:
     """Train, choose thresholds on val, score once, and write everything to the run folder."""
@@ -68,32 +80,50 @@ def main(options: Options) -> None:
 
 
 def train(run: Run, options: Options) -> Detector:
-    """All stages of the training; the detector is in the run folder as well."""
-    core.seed(options.seed)
-    recipe = RECIPES[options.data]
+    """All stages on the data set of the options; the detector is in the run folder as well."""
     data = _load(options, "train", options.count)
-    for problem in data.problems:
-        print(f"skipped: {problem}", flush=True)
+    return learn(run, data, _load(options, "val"), RECIPES[options.data], options)
+
+
+def learn(
+    run: Run, data: DetectionData, held_out: DetectionData, recipe: Recipe, options: Options
+) -> Detector:
+    """All stages on any annotated pictures.
+
+    `held_out` is watched during fine-tuning and chooses the thresholds. `options` gives the
+    epochs, the batch size, the learning rate, the seed and the cache.
+    """
+    core.seed(options.seed)
     proposals = _proposals(data, recipe, options)
     recall = recall_table(data, proposals)
     print(f"{len(data.pictures)} pictures; recall of proposals: {_shown(recall)}", flush=True)
     prepared = prepare(data, proposals)
+    held_out_proposals = _proposals(held_out, recipe, options)
+    watched = _watched_batches(prepare(held_out, held_out_proposals), len(data.classes), recipe)
     net = RegionNet(len(data.classes), recipe.crop, recipe.width)
-    fine_tune(net, prepared, recipe, run, options)
+    fine_tune(net, prepared, watched, recipe, run, options)
     features = _feature_cache(net, data, recipe, options)
     svm, regressor = fit_heads(
         net, prepared, recipe, len(data.classes), cache=features, seed=options.seed
     )
     detector = Detector(data.classes, net, svm, regressor, recipe, data=data.name)
-    detector.thresholds = _thresholds(detector, options)
+    detector.thresholds = _thresholds(detector, held_out, held_out_proposals)
     detector.save(run.path(DETECTOR), {"seed": str(options.seed)})
     return detector
 
 
 def fine_tune(
-    net: RegionNet, prepared: Prepared, recipe: Recipe, run: Run, options: Options
+    net: RegionNet,
+    prepared: Prepared,
+    watched: Sequence[Batch],
+    recipe: Recipe,
+    run: Run,
+    options: Options,
 ) -> None:
-    """Teach the network to tell objects and background apart, from random weights."""
+    """Teach the network to tell objects and background apart, from random weights.
+
+    The figures of the batches `watched` are shown after every epoch.
+    """
     classes = net.head.weight.shape[0] - 1
     batches = RegionBatches(
         prepared.pictures,
@@ -106,14 +136,13 @@ def fine_tune(
     loader = DataLoader(
         batches, seed=options.seed, transform=batches.make, collate=lambda items: np.array(items)
     )
-    held_out = _held_out_batches(recipe, options)
     optimizer = optim.SGD(net.parameters(), lr=options.lr, momentum=0.9, weight_decay=5e-4)
     schedule = optim.CosineAnnealingLR(optimizer, T_max=options.epochs * STEPS_PER_EPOCH)
     trainer = Trainer(
         model=net,
         optimizer=optimizer,
         loader=loader,
-        evaluate=lambda: evaluate(net, held_out, classification),
+        evaluate=lambda: evaluate(net, watched, classification),
         schedule=schedule,
         schedule_per="step",
         run=run,
@@ -152,7 +181,10 @@ def finish(run: Run, options: Options, detector: Detector) -> dict[str, Any]:
 
 
 def _load(options: Options, split: str, count: int | None = None) -> DetectionData:
-    return load(options.data, split, count=count, data_root=options.data_root)
+    data = load(options.data, split, count=count, data_root=options.data_root)
+    for problem in data.problems:
+        print(f"skipped: {problem}", flush=True)
+    return data
 
 
 def _cache_folder(options: Options) -> Path:
@@ -191,20 +223,19 @@ def _feature_cache(
     return ArrayCache(_cache_folder(options) / "features", settings)
 
 
-def _held_out_batches(recipe: Recipe, options: Options) -> list[tuple[NDArray, NDArray]]:
-    """Eight batches of validation regions, the same after every epoch."""
+def _watched_batches(prepared: Prepared, classes: int, recipe: Recipe) -> list[Batch]:
+    """Eight batches of held-out regions, the same after every epoch."""
     from core.data.rng import Draws
 
-    data = _load(options, "val")
-    prepared = prepare(data, _proposals(data, recipe, options))
-    batches = RegionBatches(prepared.pictures, prepared.regions, len(data.classes), recipe, steps=8)
+    batches = RegionBatches(prepared.pictures, prepared.regions, classes, recipe, steps=8)
     return [batches.make(np.array([b]), Draws(0, 0, np.array([b]))) for b in range(8)]
 
 
-def _thresholds(detector: Detector, options: Options) -> list[float]:
+def _thresholds(
+    detector: Detector, data: DetectionData, proposals: Sequence[NDArray[np.float32]]
+) -> list[float]:
     """For each class the score with the best F1 on the validation pictures."""
-    data = _load(options, "val")
-    found = detect_all(detector, data, _proposals(data, detector.recipe, options))
+    found = detect_all(detector, data, proposals)
     result = evaluate_detections(found, data.truth(), len(data.classes))
     print(f"validation mAP@0.5: {result.mean_ap:.4f}", flush=True)
     return [point if np.isfinite(point) else 0.0 for point in operating_point(result)]

@@ -5,9 +5,7 @@ import io
 import json
 import logging
 import math
-import os
 import re
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -16,6 +14,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from core.io.files import atomic_write, write_text
 
 _BROKEN = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -38,7 +38,7 @@ class ArrayCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         note = self.folder / "settings.json"
         if not note.exists():
-            _write(note, text.encode())
+            write_text(note, text)
 
     def path(self, key: str) -> Path:
         """Return the file of a key; a key that is no plain file name is hashed into one."""
@@ -66,16 +66,8 @@ class ArrayCache:
         """Store an array under a key, whole or not at all; raises TypeError for object arrays."""
         if array.dtype.hasobject:
             raise TypeError(f"cache: an array of dtype {array.dtype} cannot be stored")
-        handle, name = tempfile.mkstemp(dir=self.folder, prefix=".tmp-", suffix=".npz")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(file, array=array)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, self.path(key))
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with atomic_write(self.path(key)) as file:
+            np.savez_compressed(file, array=array)
 
 
 def _read(path: Path) -> NDArray[Any]:
@@ -95,12 +87,3 @@ def _read(path: Path) -> NDArray[Any]:
     content.seek(0)
     array: NDArray[Any] = np.load(content, allow_pickle=False)
     return array
-
-
-def _write(path: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(name, path)

@@ -49,6 +49,24 @@ from core.functional.loss import (
     nll_loss,
     smooth_l1_loss,
 )
+from core.functional.norm import (
+    batch_norm,
+    batch_norm_relu,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+)
+from core.functional.pool import adaptive_avg_pool2d, avg_pool2d, max_pool2d, max_unpool2d
+from core.functional.recurrent import (
+    gru,
+    gru_layer,
+    lstm,
+    lstm_layer,
+    rnn_layer,
+    rnn_relu,
+    rnn_tanh,
+)
 from core.functional.reduction import (
     amax,
     amin,
@@ -62,6 +80,8 @@ from core.functional.reduction import (
     sum,
     var,
 )
+from core.functional.region import roi_align, roi_pool
+from core.functional.resample import interpolate
 from core.functional.shape import (
     cat,
     chunk,
@@ -80,3 +100,4 @@ from core.functional.shape import (
     transpose,
     unsqueeze,
 )
+from core.functional.texture import gram_matrix

@@ -1,7 +1,7 @@
 """Element-wise arithmetic with broadcasting, comparisons and the matrix product.
 
-Book, chapters 4 and 5 (addition and multiplication nodes), and PyTorch's rules of broadcasting and type
-promotion.
+Book, chapters 4 and 5 (addition and multiplication nodes), and PyTorch's rules of
+broadcasting and type promotion.
 """
 
 from __future__ import annotations
@@ -14,17 +14,33 @@ import numpy as np
 from core import device as dev
 from core.device import Array
 from core.functional.operands import array_of, cast_to, sum_to, tensor_of
-from core.kernels.layout import ufunc
+from core.kernels.layout import empty, ufunc
 from core.tensor import Tensor, record, requires_grad
 
 
 def _operands(operation: str, x: Any, y: Any) -> tuple[Any, Any, np.dtype]:
     a, b = array_of(operation, x), array_of(operation, y)
+    if _number(a) and _number(b):
+        raise TypeError(f"{operation}: got two numbers, expected a tensor or array among them")
+    _broadcast(operation, a, b)
+    dtype = dev.result_type(a, b)
+    return _narrow(a, dtype), _narrow(b, dtype), dtype
+
+
+def _broadcast(operation: str, *operands: Any) -> tuple[int, ...]:
+    shapes = [() if _number(x) else x.shape for x in operands]
     try:
-        np.broadcast_shapes(np.shape(a) if _number(a) else a.shape, () if _number(b) else b.shape)
+        return np.broadcast_shapes(*shapes)
     except ValueError:
-        raise ValueError(f"{operation}: shapes {a.shape} and {b.shape} do not broadcast") from None
-    return a, b, dev.result_type(a, b)
+        listed = " and ".join(map(str, shapes))
+        raise ValueError(f"{operation}: shapes {listed} do not broadcast") from None
+
+
+def _narrow(operand: Any, dtype: np.dtype) -> Any:
+    """A 0-d integer in the integer dtype of the result, into which NumPy would not write it."""
+    if _number(operand) or operand.dtype.kind not in "iu" or dtype.kind not in "iu":
+        return operand
+    return operand.astype(dtype, copy=False)
 
 
 def _number(value: Any) -> bool:
@@ -140,15 +156,17 @@ def matmul(x: Any, y: Any) -> Tensor:
     a, b = x.data, y.data
     if not a.ndim or not b.ndim or a.shape[-1] != b.shape[max(-2, -b.ndim)]:
         raise ValueError(f"matmul: shapes {a.shape} and {b.shape} do not fit")
+    if a.dtype != b.dtype:
+        raise TypeError(f"matmul: dtypes {a.dtype} and {b.dtype}, expected equal ones")
     needs = requires_grad(x, y)
     kept_a, kept_b = a if needs[1] else None, b if needs[0] else None
     like_a, like_b = _like(a), _like(b)
     z = dev.array_module(a, b).asarray(a @ b)
 
     def backward(gz: Array) -> tuple[Array | None, ...]:
-        rows = gz[..., None, :] if len(like_a.shape) == 1 else gz
-        if len(like_b.shape) == 1:
-            rows = rows[..., None]
+        rows = gz[..., None] if len(like_b.shape) == 1 else gz
+        if len(like_a.shape) == 1:
+            rows = rows[..., None, :]
         ga = gb = None
         if kept_b is not None:
             other = kept_b[:, None] if kept_b.ndim == 1 else kept_b
@@ -173,31 +191,36 @@ def neg(x: Any) -> Tensor:
     return record(ufunc("negative", x.data), (x,), backward)
 
 
-def _map(x: Any, name: str, slope: Callable[[Array, Array], Array]) -> Tensor:
-    """The element-wise function `name`; `slope` gives its derivative from (input, result)."""
+def _map(name: str, x: Any, slope: Callable[[Array], Array]) -> Tensor:
+    """The element-wise function `name`; `slope` gives its derivative from its result."""
     x = tensor_of(name, x)
-    a = x.data
-    y = ufunc(name, a, dtype=_float_result(a.dtype))
+    y = ufunc(name, x.data, dtype=_float_result(x.dtype))
 
     def backward(gy: Array) -> tuple[Array | None, ...]:
-        return (ufunc("multiply", gy, slope(a, y)),)
+        return (ufunc("multiply", gy, slope(y)),)
 
     return record(y, (x,), backward, name)
 
 
 def exp(x: Any) -> Tensor:
     """e to the power of each value."""
-    return _map(x, "exp", lambda a, y: y)
-
-
-def log(x: Any) -> Tensor:
-    """The natural logarithm of each value."""
-    return _map(x, "log", lambda a, y: ufunc("true_divide", 1.0, a))
+    return _map("exp", x, lambda y: y)
 
 
 def sqrt(x: Any) -> Tensor:
     """The square root of each value."""
-    return _map(x, "sqrt", lambda a, y: ufunc("true_divide", 0.5, y))
+    return _map("sqrt", x, lambda y: ufunc("true_divide", 0.5, y))
+
+
+def log(x: Any) -> Tensor:
+    """The natural logarithm of each value."""
+    x = tensor_of("log", x)
+    a = x.data
+
+    def backward(gy: Array) -> tuple[Array | None, ...]:
+        return (ufunc("true_divide", gy, a),)
+
+    return record(ufunc("log", a, dtype=_float_result(a.dtype)), (x,), backward)
 
 
 def abs(x: Any) -> Tensor:
@@ -260,19 +283,25 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
     mask = tensor_of("where", condition, "condition").data
     if mask.dtype != bool:
         raise TypeError(f"where: condition has dtype {mask.dtype}, expected bool")
-    a, b, dtype = _operands("where", x, y)
-    module = dev.array_module(mask, *(v for v in (a, b) if not _number(v)))
+    a, b = array_of("where", x), array_of("where", y)
+    shape, dtype = _broadcast("where", mask, a, b), dev.result_type(a, b)
     needs = requires_grad(x, y)
     like_a, like_b = _like(a), _like(b)
-    z = module.where(mask, a, b).astype(dtype, copy=False)
+
+    def choose(first: Any, second: Any, dtype: np.dtype) -> Array:
+        arrays = [v for v in (first, second, mask) if not _number(v)]
+        z = empty(shape, dtype, next((v for v in arrays if v.shape == shape), mask))
+        z[...] = second
+        dev.array_module(*arrays).copyto(z, first, where=mask, casting="unsafe")
+        return z
 
     def backward(gz: Array) -> tuple[Array | None, ...]:
         return (
-            _fit(module.where(mask, gz, 0), like_a) if needs[0] else None,
-            _fit(module.where(mask, 0, gz), like_b) if needs[1] else None,
+            _fit(choose(gz, 0, gz.dtype), like_a) if needs[0] else None,
+            _fit(choose(0, gz, gz.dtype), like_b) if needs[1] else None,
         )
 
-    return record(z, (x, y), backward)
+    return record(choose(a, b, dtype), (x, y), backward)
 
 
 def _compare(name: str, x: Any, y: Any) -> Tensor:

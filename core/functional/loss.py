@@ -139,7 +139,12 @@ def binary_cross_entropy_with_logits(
 def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
     """The squared difference (book, 4.2.1, without its factor 1/2)."""
     return _difference_loss(
-        "mse_loss", input, target, reduction, lambda d: d * d, lambda d: ufunc("multiply", d, 2)
+        "mse_loss",
+        input,
+        target,
+        reduction,
+        lambda d: ufunc("multiply", d, d),
+        lambda d: ufunc("multiply", d, 2),
     )
 
 
@@ -176,7 +181,7 @@ def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float
         input,
         target,
         reduction,
-        lambda d: kernels.of(d).huber(d, beta) / beta,
+        lambda d: ufunc("true_divide", kernels.of(d).huber(d, beta), beta),
         lambda d: ufunc("true_divide", kernels.of(d).huber_slope(d, beta), beta),
     )
 

@@ -13,7 +13,7 @@ from core.device import Array
 from core.functional.operands import array_of, axis_of, tensor_of
 from core.kernels import layout
 from core.kernels.layout import ufunc
-from core.tensor import Tensor, record
+from core.tensor import Tensor, record, requires_grad
 
 
 def getitem(x: Any, index: Any) -> Tensor:
@@ -152,10 +152,13 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Tensor:
     y = layout.empty(shape, dtype, first.data)
     for part, piece in zip(parts, pieces, strict=True):
         y[piece] = part.data
-    dtypes = [p.dtype for p in parts]
+    dtypes, needs = [p.dtype for p in parts], requires_grad(*parts)
 
     def backward(gy: Array) -> tuple[Array | None, ...]:
-        return tuple(gy[s].astype(d, copy=False) for s, d in zip(pieces, dtypes, strict=True))
+        return tuple(
+            gy[piece].astype(own, copy=False) if needed else None
+            for piece, own, needed in zip(pieces, dtypes, needs, strict=True)
+        )
 
     return record(y, parts, backward)
 
@@ -272,7 +275,7 @@ def _mirror_pad(x: Tensor, amounts: list[tuple[int, int]], mode: str) -> Tensor:
             gy = _add_back(gy, axis, index, lengths[axis])
         return (gy,)
 
-    return record(y, (x,), backward, "pad")
+    return record(layout.as_layout_of(y, x.data), (x,), backward, "pad")
 
 
 def _add_back(gy: Array, axis: int, index: np.ndarray, length: int) -> Array:

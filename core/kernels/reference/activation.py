@@ -62,10 +62,11 @@ def elu_backward(gy: Array, x: Array, alpha: float) -> Array:
 
 
 def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)), by way of tanh so that no exponential overflows."""
-    y = ufunc("tanh", ufunc("multiply", x, 0.5))
-    y *= 0.5
-    y += 0.5
+    """1 / (1 + exp(-x)) as exp(min(x, 0)) / (1 + exp(-|x|)): nothing overflows or cancels."""
+    y = ufunc("exp", ufunc("minimum", x, 0))
+    e = ufunc("exp", ufunc("negative", ufunc("absolute", x)))
+    e += 1
+    y /= e
     return y
 
 
