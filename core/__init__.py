@@ -1,6 +1,7 @@
-"""openbook's core: a deep-learning framework written from scratch, with every gradient on the page."""
+"""openbook's core: deep learning written from scratch, with every gradient on the page."""
 
 from core.device import default_dtype, get_default_dtype, seed
+from core.gradient_check import gradient_check, numerical_gradient
 from core.tape import is_grad_enabled, no_grad
 from core.tensor import Parameter, Tensor, grad, tensor
 
@@ -12,8 +13,10 @@ __all__ = [
     "default_dtype",
     "get_default_dtype",
     "grad",
+    "gradient_check",
     "is_grad_enabled",
     "no_grad",
+    "numerical_gradient",
     "seed",
     "tensor",
 ]

@@ -103,10 +103,11 @@ def log_softmax(input: Any, dim: int) -> Tensor:
 
 
 def dropout(input: Any, p: float = 0.5, training: bool = True) -> Tensor:
-    """Zero each value with probability `p` and scale the rest by 1 / (1 - p) (Srivastava et al. 2014).
+    """Zero each value with probability `p` and scale the rest by 1 / (1 - p).
 
-    Without `training` the input passes unchanged. The mask follows from the core's seed and
-    a counter (`core.seed`), not from the device. Raises ValueError for p outside [0, 1].
+    Without `training` the input passes unchanged. The mask follows from the core's seed and a
+    counter (`core.seed`), not from the device. Raises ValueError for p outside [0, 1].
+    Srivastava et al. 2014; book, 6.4.3.
     """
     x = _float("dropout", input)
     if not 0 <= p <= 1:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-
 from core import device as dev
 from core.device import Array
 from core.functional.operands import axes_of, axis_of, need_float, tensor_of

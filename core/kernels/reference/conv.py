@@ -38,7 +38,10 @@ class Window(NamedTuple):
 
 
 def convolve(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
-    """Cross-correlation: y[n, k, o] = bias[k] + sum of x[n, c, o * stride + i * dilation - padding] * weight[k, c, i]."""
+    """Cross-correlation, over channels c and kernel positions i.
+
+    y[n, k, o] = bias[k] + sum of x[n, c, o * stride + i * dilation - padding] * weight[k, c, i]
+    """
     matrix, groups = _matrix(weight, window.groups), window.groups
     n, k, kernel = x.shape[0], weight.shape[0], weight.shape[2:]
     size = window.output_size(x.shape[2:], kernel)
@@ -99,7 +102,7 @@ def weight_view(packed: Array) -> Array:
 
 def _matrix(weight: Array, groups: int) -> Array:
     """(groups, kernel positions * C / groups, K / groups); a view of a well stored weight."""
-    k, c = weight.shape[:2]
+    k = weight.shape[0]
     packed = array_module(weight).ascontiguousarray(weight.transpose(*range(2, weight.ndim), 1, 0))
     return packed.reshape(-1, groups, k // groups).swapaxes(0, 1)
 

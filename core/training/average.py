@@ -1,0 +1,71 @@
+"""An exponential moving average of a model's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from core import device as dev
+from core.device import Array
+
+
+class MovingAverage:
+    """Weights averaged over the steps of a training; often better than the last ones.
+
+    After step t every parameter's average moves by 1 - d towards the parameter, where d is the
+    smaller of `decay` and t / (t + 9), so that the start is soon forgotten. Buffers (running
+    statistics) are not averaged: they stay the model's. Polyak and Juditsky 1992. Raises
+    ValueError for a decay outside (0, 1).
+    """
+
+    def __init__(self, model: Any, decay: float = 0.999) -> None:
+        if not 0 < decay < 1:
+            raise ValueError(f"MovingAverage: decay is {decay}, expected between 0 and 1")
+        self.decay = decay
+        self.steps = 0
+        self._model = model
+        self._averages: dict[str, Array] = {
+            name: parameter.data.copy(order="K") for name, parameter in model.named_parameters()
+        }
+
+    def update(self) -> None:
+        """Take in the model's weights as they are after a step."""
+        self.steps += 1
+        decay = min(self.decay, self.steps / (self.steps + 9))
+        for name, parameter in self._model.named_parameters():
+            average = self._averages[name]
+            difference = parameter.data - average
+            difference *= 1 - decay
+            average += difference
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Inside the block the model has the averaged weights; afterwards its own again."""
+        own = {name: p.data.copy(order="K") for name, p in self._model.named_parameters()}
+        self._write(self._averages)
+        try:
+            yield
+        finally:
+            self._write(own)
+
+    def _write(self, arrays: Mapping[str, Array]) -> None:
+        for name, parameter in self._model.named_parameters():
+            parameter.copy_(arrays[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averages and the number of steps, to go on from."""
+        return {
+            "steps": self.steps,
+            "averages": {name: dev.to_host(a).copy() for name, a in self._averages.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state_dict()`. Raises ValueError when it is of another model."""
+        averages = state["averages"]
+        shapes = {name: a.shape for name, a in averages.items()}
+        if shapes != {name: a.shape for name, a in self._averages.items()}:
+            raise ValueError("MovingAverage: the state's names and shapes are not the model's")
+        self.steps = int(state["steps"])
+        for name, average in self._averages.items():
+            average[...] = dev.array_module(average).asarray(averages[name])

@@ -1,0 +1,20 @@
+"""Every picture that the project makes: figures, and pictures with drawings on them.
+
+Figures belong to nobody: they are made without pyplot, so there is no window and no state
+between calls, and any number of threads may draw.
+"""
+
+from core.viz.boxes import draw_boxes
+from core.viz.figure import save
+from core.viz.grid import filters, image_grid
+from core.viz.plots import confusion_matrix, curves, precision_recall
+
+__all__ = [
+    "confusion_matrix",
+    "curves",
+    "draw_boxes",
+    "filters",
+    "image_grid",
+    "precision_recall",
+    "save",
+]
