@@ -14,6 +14,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+# The ending of a file that is being written.
+UNFINISHED = ".part"
+
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
@@ -25,7 +28,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}{UNFINISHED}")
     try:
         with open(temporary, "xb") as file:
             yield file

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 import core
-from core.io.files import plain, write_json, write_text
+from core.io.files import UNFINISHED, plain, write_json, write_text
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
@@ -51,6 +51,9 @@ class Run:
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"--out {folder} is a file; a run writes a folder")
         run = cls(folder)
+        for part in folder.glob(f".*{UNFINISHED}"):
+            # A write that a kill cut short; the file it was to replace is whole.
+            part.unlink(missing_ok=True)
         if getattr(options, "resume", False):
             if not (folder / LAST).is_file():
                 raise FileNotFoundError(f"nothing to resume: {folder} has no {LAST}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Callable
 from typing import Any, cast
@@ -383,3 +384,22 @@ def test_a_wrong_call_is_one_line_that_says_what_was_expected(
     with pytest.raises(error, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_a_deep_copy_is_another_leaf_and_joins_the_same_graph() -> None:
+    original = core.Parameter(np.arange(3, dtype=np.float32))
+    (original * 2).sum().backward()
+    twin = copy.deepcopy(original)
+    assert type(twin) is core.Parameter
+    assert twin.requires_grad and not np.shares_memory(twin.data, original.data)
+    np.testing.assert_array_equal(np.asarray(twin.grad), [2, 2, 2])
+    twin.grad = None
+    (original + twin * 3).sum().backward()
+    np.testing.assert_array_equal(np.asarray(twin.grad), [3, 3, 3])
+    np.testing.assert_array_equal(np.asarray(original.grad), [3, 3, 3])
+
+
+def test_a_deep_copy_of_a_result_is_refused() -> None:
+    x = core.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(RuntimeError, match=r"deepcopy: only leaves can be copied"):
+        copy.deepcopy(x * 2)

@@ -125,6 +125,15 @@ def test_a_resumed_run_drops_what_came_after_its_checkpoint(tmp_path: Path) -> N
     assert [(line["step"], line["loss"]) for line in lines] == [(1, 1.0), (2, 0.5), (3, 0.3)]
 
 
+def test_what_a_kill_left_half_written_is_removed(tmp_path: Path) -> None:
+    half = tmp_path / ".last.safetensors.0123456789ab.part"
+    half.write_bytes(b"half")
+    (tmp_path / "notes.part").write_text("the user's own")
+    Run.create(tmp_path, "core", "train", Options())
+    assert not half.exists()
+    assert (tmp_path / "notes.part").exists()
+
+
 def test_seconds_go_on_where_the_run_was_resumed(tmp_path: Path) -> None:
     (tmp_path / LAST).write_bytes(b"weights")
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "seconds": 100.0}\n')
