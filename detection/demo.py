@@ -48,6 +48,8 @@ def main(options: Options) -> None:
         raise ValueError(f"--count is {options.count}; expected 1 or more")
     if options.resume and not options.train:
         raise ValueError("--resume continues a training: add --train")
+    if options.weights is not None and options.train:
+        raise ValueError("--weights is used instead of training: leave out --train or --weights")
     run = Run.create(options.out, "detection", "demo", options)
     detector = _train(run, options) if options.train else load_detector("scenes", options.weights)
     summary = show(run, detector, options.count)

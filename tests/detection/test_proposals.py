@@ -1,3 +1,6 @@
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -174,3 +177,24 @@ def test_cache_needs_keys(tmp_path: Path) -> None:
     cache = proposal_cache(tmp_path, "scenes", SearchOptions())
     with pytest.raises(ValueError, match="one key for each picture"):
         proposals_for([scene()[0]], cache=cache)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_workers_end_with_a_killed_parent() -> None:
+    program = (
+        "import os, time; from detection.proposals.batch import _pool\n"
+        "with _pool(1) as pool: print(pool.submit(os.getpid).result(), flush=True); time.sleep(60)"
+    )
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdout is not None and parent.stdout.readline().strip().isdigit()
+        parent.send_signal(signal.SIGKILL)
+        # The worker has the parent's pipes: they end when it does.
+        parent.communicate(timeout=20)
+    assert parent.returncode == -signal.SIGKILL
