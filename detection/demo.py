@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core import viz
-from core.cli import CommonOptions, run_command
+from core.cli import CommonOptions, resolve_device, run_command
 from core.training.run import Run
 from detection import pictures
 from detection.coco import to_coco, write_coco
@@ -50,8 +50,11 @@ def main(options: Options) -> None:
         raise ValueError("--resume continues a training: add --train")
     if options.weights is not None and options.train:
         raise ValueError("--weights is used instead of training: leave out --train or --weights")
+    detector = None if options.train else load_detector("scenes", options.weights)
     run = Run.create(options.out, "detection", "demo", options)
-    detector = _train(run, options) if options.train else load_detector("scenes", options.weights)
+    if detector is None:
+        detector = _train(run, options)
+    detector.net.to(resolve_device(options.device))
     summary = show(run, detector, options.count)
     # A handful of scenes says nothing about the promise.
     if options.weights is None and options.count >= 100 and summary < PROMISE:
@@ -64,6 +67,7 @@ def _train(run: Run, options: Options) -> Detector:
         TrainingOptions(
             data="scenes",
             seed=options.seed,
+            device=options.device,
             epochs=options.epochs,
             resume=options.resume,
             cache=options.cache,

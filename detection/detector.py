@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.io import weights as weights_io
-from detection.boxes import batched_nms, clip_boxes_to_image, is_valid
+from detection.boxes import batched_nms, clip_boxes_to_image, decode, is_valid
 from detection.crops import warp_crops
 from detection.metrics import Predictions
 from detection.network import RegionNet, describe, pooled_size
@@ -23,6 +23,25 @@ from detection.regression import BoxRegressor
 from detection.svm import SVM
 
 Head = Literal["svm", "softmax"]
+Floats = NDArray[np.float32]
+
+# Probabilities below this are noise that suppression would have to sort.
+_LEAST_PROBABILITY = 1e-4
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a detector says of the n proposals of a picture, before it decides.
+
+    `size` (height, width) of the picture, `boxes` (n, 4), the SVMs' `scores` and the softmax's
+    `probabilities` (n, classes), and for each class how to move a box, `deltas` (n, classes, 4).
+    """
+
+    size: tuple[int, int]
+    boxes: Floats
+    scores: Floats
+    probabilities: Floats
+    deltas: Floats
 
 
 class Detector:
@@ -60,39 +79,56 @@ class Detector:
     ) -> Predictions:
         """Find objects in a picture uint8 (H, W, 3): boxes, scores and labels, best first.
 
+        The arguments beside the picture are those of `look` and `decide`.
+        """
+        looked = self.look(picture, proposals)
+        return self.decide(looked, head=head, regress=regress, min_score=min_score)
+
+    def look(
+        self, picture: NDArray[np.uint8], proposals: NDArray[np.float32] | None = None
+    ) -> Looked:
+        """What the network says of each proposal (by default those of `propose`)."""
+        boxes = self.propose(picture) if proposals is None else proposals
+        crops = warp_crops(picture, boxes, self.recipe.crop, self.recipe.context)
+        scores, probabilities, moves = [], [], []
+        for pooled, features, logits in describe(self.net, crops):
+            scores.append(self.svm.scores(features))
+            probabilities.append(_softmax(logits)[:, :-1])
+            moves.append(self.regressor.deltas(pooled))
+        return Looked(
+            (picture.shape[0], picture.shape[1]),
+            boxes,
+            _joined(scores, (len(self.classes),)),
+            _joined(probabilities, (len(self.classes),)),
+            _joined(moves, (len(self.classes), 4)),
+        )
+
+    def decide(
+        self,
+        looked: Looked,
+        *,
+        head: Head = "svm",
+        regress: bool = True,
+        min_score: float = -1.0,
+    ) -> Predictions:
+        """The boxes that remain after suppression, best first.
+
         `head` chooses the score: the SVM's signed distance or the softmax's probability.
         `regress` moves the boxes. `min_score` drops what the head scores lower (-1 is the
         SVM's margin; probabilities are all above it).
         """
-        boxes = self.propose(picture) if proposals is None else proposals
-        if not len(boxes):
-            return _nothing()
-        crops = warp_crops(picture, boxes, self.recipe.crop, self.recipe.context)
-        scores, moved = self._judge(boxes, crops, head, regress)
-        rows, labels = np.nonzero(scores > max(min_score, 1e-4 if head == "softmax" else -np.inf))
-        found = clip_boxes_to_image(moved[rows, labels], picture.shape[:2])
-        values = scores[rows, labels]
+        scores = looked.scores if head == "svm" else looked.probabilities
+        least = max(min_score, _LEAST_PROBABILITY) if head == "softmax" else min_score
+        rows, labels = np.nonzero(scores > least)
+        found, values = looked.boxes[rows], scores[rows, labels]
+        if regress:
+            found = decode(found, looked.deltas[rows, labels])
+        found = clip_boxes_to_image(found, looked.size)
         valid = is_valid(found)
         found, values, labels = found[valid], values[valid], labels[valid]
         kept = batched_nms(found, values, labels, self.recipe.nms_iou)
         kept = kept[: self.recipe.max_detections]
         return Predictions(found[kept], values[kept], labels[kept])
-
-    def _judge(
-        self, boxes: NDArray[np.float32], crops: NDArray[np.uint8], head: Head, regress: bool
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Scores (n, classes), and for each class the boxes it would report (n, classes, 4)."""
-        scores, moved, start = [], [], 0
-        for pooled, features, logits in describe(self.net, crops):
-            part = boxes[start : start + len(pooled)]
-            start += len(pooled)
-            scores.append(self.svm.scores(features) if head == "svm" else _softmax(logits)[:, :-1])
-            columns = [
-                self.regressor.move(part, pooled, c) if regress else part
-                for c in range(len(self.classes))
-            ]
-            moved.append(np.stack(columns, axis=1))
-        return np.concatenate(scores), np.concatenate(moved)
 
     def confident(self, found: Predictions) -> Predictions:
         """The predictions that reach their class's threshold: what one would draw."""
@@ -213,5 +249,5 @@ def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return e / e.sum(axis=1, keepdims=True)
 
 
-def _nothing() -> Predictions:
-    return Predictions(np.zeros((0, 4), np.float32), np.zeros(0), np.zeros(0, np.int64))
+def _joined(parts: list[Floats], shape: tuple[int, ...]) -> Floats:
+    return np.concatenate(parts) if parts else np.zeros((0, *shape), np.float32)

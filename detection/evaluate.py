@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from core.training.progress import track
 from detection.data import DetectionData
-from detection.detector import Detector, Head
+from detection.detector import Detector, Looked
 from detection.errors import analyse
 from detection.metrics import Evaluation, Predictions, coco_map, evaluate, proposal_recall
 
@@ -29,27 +29,9 @@ class Judged:
 
 
 def detect_all(
-    detector: Detector,
-    data: DetectionData,
-    proposals: Sequence[NDArray[np.float32]],
-    *,
-    head: Head = "svm",
-    regress: bool = True,
-) -> list[Predictions]:
-    """Predictions for every picture of a data set, from its proposals."""
-    pairs = track(list(zip(data.pictures, proposals, strict=True)), "detecting")
-    return [detector.detect(p.read(), b, head=head, regress=regress) for p, b in pairs]
-
-
-def judge(
-    detector: Detector,
-    data: DetectionData,
-    proposals: Sequence[NDArray[np.float32]],
-    *,
-    head: Head = "svm",
-    regress: bool = True,
-) -> Judged:
-    """Detect in every picture, and measure mAP at 0.5 and over COCO's thresholds, and errors.
+    detector: Detector, data: DetectionData, proposals: Sequence[NDArray[np.float32]]
+) -> Iterator[Looked]:
+    """What the detector says of every picture's proposals, for `Detector.decide`.
 
     Raises ValueError for a detector of other classes than those of the data.
     """
@@ -58,7 +40,23 @@ def judge(
             f"{data.name} has the classes {', '.join(data.classes)}, "
             f"the detector knows {', '.join(detector.classes)}"
         )
-    predictions = detect_all(detector, data, proposals, head=head, regress=regress)
+    for picture, boxes in track(list(zip(data.pictures, proposals, strict=True)), "detecting"):
+        yield detector.look(picture.read(), boxes)
+
+
+def judge(
+    detector: Detector, data: DetectionData, proposals: Sequence[NDArray[np.float32]]
+) -> Judged:
+    """Detect in every picture, and measure mAP at 0.5 and over COCO's thresholds, and errors.
+
+    The detector without its box regression and with the softmax in place of the SVMs are
+    measured beside it.
+    """
+    predictions, unmoved, softmax = [], [], []
+    for looked in detect_all(detector, data, proposals):
+        predictions.append(detector.decide(looked))
+        unmoved.append(detector.decide(looked, regress=False))
+        softmax.append(detector.decide(looked, head="softmax"))
     truth, classes = data.truth(), len(data.classes)
     result = evaluate(predictions, truth, classes)
     drawn = [detector.confident(found) for found in predictions]
@@ -67,6 +65,8 @@ def judge(
         "AP@0.5": {n: r.ap for n, r in zip(data.classes, result.classes, strict=True)},
         "mAP@0.5 (11 points)": evaluate(predictions, truth, classes, method="voc07").mean_ap,
         "mAP@[.5:.95]": coco_map(predictions, truth, classes),
+        "mAP@0.5 without box regression": evaluate(unmoved, truth, classes).mean_ap,
+        "mAP@0.5 of the softmax": evaluate(softmax, truth, classes).mean_ap,
         "errors": analyse(drawn, truth).counts,
     }
     return Judged(predictions, result, figures)

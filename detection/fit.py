@@ -15,7 +15,7 @@ from detection.crops import warp_crops
 from detection.data import DetectionData
 from detection.network import RegionNet, describe
 from detection.recipe import Recipe
-from detection.regions import Regions, regions_of
+from detection.regions import Regions, content_key, regions_of
 from detection.regression import TEACHING_IOU, BoxRegressor, fit_regressor
 from detection.svm import SVM, fit_svms
 
@@ -30,19 +30,19 @@ MAX_TEACHERS = 12_000
 
 @dataclass(frozen=True)
 class Prepared:
-    """Decoded pictures of a data set, with their ids and their regions."""
+    """Decoded pictures of a data set, with their cache keys and their regions."""
 
-    ids: list[str]
+    keys: list[str]
     pictures: list[NDArray[np.uint8]]
     regions: list[Regions]
 
 
 def prepare(data: DetectionData, proposals: Sequence[Floats]) -> Prepared:
     """Decode the pictures and assign their proposals to the truth."""
-    ids = [picture.id for picture in data.pictures]
+    keys = [content_key(picture) for picture in data.pictures]
     pictures = [picture.read() for picture in data.pictures]
     regions = [regions_of(t, p) for t, p in zip(data.truth(), proposals, strict=True)]
-    return Prepared(ids, pictures, regions)
+    return Prepared(keys, pictures, regions)
 
 
 def fit_heads(
@@ -115,8 +115,8 @@ def _describe_all(
 ) -> tuple[Floats, Floats]:
     """Features of all regions, and pooled features of the teaching ones, picture after picture."""
     all_features, all_pooled = [], []
-    for number in track(range(len(prepared.ids)), "features of training regions"):
-        key, boxes = prepared.ids[number], prepared.regions[number].boxes
+    for number in track(range(len(prepared.keys)), "features of training regions"):
+        key, boxes = prepared.keys[number], prepared.regions[number].boxes
         features = None if cache is None else cache.get(f"{key}-features")
         pooled = None if cache is None else cache.get(f"{key}-pooled")
         if not _fits(features, len(boxes)) or not _fits(pooled, len(teachers[number])):

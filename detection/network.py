@@ -81,6 +81,7 @@ def describe(
     net.eval()
     with core.no_grad():
         for start in range(0, len(crops), batch):
-            pooled = net.pooled(to_input(crops[start : start + batch]))
+            x = to_input(crops[start : start + batch]).to(net.head.weight.device)
+            pooled = net.pooled(x)
             features = net.features(pooled)
             yield pooled.numpy(), features.numpy(), net.head(features).numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -28,6 +29,11 @@ class Picture(Protocol):
     def read(self) -> NDArray[np.uint8]: ...
 
     def truth(self) -> GroundTruth: ...
+
+
+def content_key(picture: Picture) -> str:
+    """The key under which something computed from a picture is cached: its id and its pixels."""
+    return f"{picture.id}-{zlib.crc32(picture.read().tobytes()):08x}"
 
 
 @dataclass(frozen=True)

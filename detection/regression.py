@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.boxes import decode
-
 Floats = NDArray[np.float32]
 
 # lambda of the paper's equation 5, and the least IoU of a proposal that may teach.
@@ -23,9 +21,12 @@ class BoxRegressor:
     weight: Floats
     bias: Floats
 
-    def move(self, boxes: Floats, pooled: Floats, label: int) -> Floats:
-        """The boxes (n, 4), moved to where an object of class `label` should be."""
-        return decode(boxes, pooled @ self.weight[label] + self.bias[label])
+    def deltas(self, pooled: Floats) -> Floats:
+        """How an object of each class would move the boxes of features (n, D): (n, classes, 4).
+
+        `detection.boxes.decode` moves a box by them.
+        """
+        return np.einsum("nd,cdt->nct", pooled, self.weight, optimize=True) + self.bias
 
 
 def fit_regressor(

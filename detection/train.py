@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 import core
 from core import optim, viz
-from core.cli import TrainingOptions, run_command
+from core.cli import TrainingOptions, resolve_device, run_command
 from core.data.cache import ArrayCache
 from core.data.loader import DataLoader
 from core.io.weights import Card
@@ -30,7 +31,7 @@ from detection.metrics import evaluate as evaluate_detections
 from detection.network import RegionNet
 from detection.proposals import proposal_cache, proposals_for
 from detection.recipe import RECIPES, Recipe
-from detection.regions import RegionBatches
+from detection.regions import RegionBatches, content_key
 
 Batch = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -101,6 +102,7 @@ def learn(
     held_out_proposals = _proposals(held_out, recipe, options)
     watched = _watched_batches(prepare(held_out, held_out_proposals), len(data.classes), recipe)
     net = RegionNet(len(data.classes), recipe.crop, recipe.width)
+    net.to(resolve_device(options.device))
     fine_tune(net, prepared, watched, recipe, run, options)
     features = _feature_cache(net, data, recipe, options)
     svm, regressor = fit_heads(
@@ -157,8 +159,6 @@ def finish(run: Run, options: Options, detector: Detector) -> dict[str, Any]:
     data = _load(options, options.score)
     proposals = _proposals(data, detector.recipe, options)
     judged = judge(detector, data, proposals)
-    softmax = judge(detector, data, proposals, head="softmax").figures["mAP@0.5"]
-    unmoved = judge(detector, data, proposals, regress=False).figures["mAP@0.5"]
     write_coco(
         run.path("predictions.json"), to_coco(judged.predictions, [p.id for p in data.pictures])
     )
@@ -172,8 +172,6 @@ def finish(run: Run, options: Options, detector: Detector) -> dict[str, Any]:
             "split": data.split,
             "images": len(data.pictures),
             **judged.figures,
-            "mAP@0.5 without box regression": unmoved,
-            "mAP@0.5 of the softmax": softmax,
             "proposal recall": recall_table(data, proposals),
             "seed": options.seed,
         }
@@ -201,7 +199,7 @@ def _proposals(data: DetectionData, recipe: Recipe, options: Options) -> list[ND
         _cache_folder(options) / "proposals", f"{data.name}/{data.split}", recipe.proposals
     )
     readers = [picture.read for picture in data.pictures]
-    keys = [picture.id for picture in data.pictures]
+    keys = [content_key(picture) for picture in data.pictures]
     return proposals_for(
         readers, recipe.proposals, workers=os.cpu_count() or 1, cache=cache, keys=keys
     )
@@ -210,17 +208,23 @@ def _proposals(data: DetectionData, recipe: Recipe, options: Options) -> list[ND
 def _feature_cache(
     net: RegionNet, data: DetectionData, recipe: Recipe, options: Options
 ) -> ArrayCache:
+    """The features of this network; those of earlier networks on the same data are removed."""
     digest = hashlib.sha256()
     for array in net.state_dict().values():
         digest.update(np.ascontiguousarray(array).tobytes())
     settings = {
         "what": "features",
-        "data": f"{data.name}/{data.split}/{len(data.pictures)}",
         "recipe": asdict(recipe),
         "network": digest.hexdigest(),
         "seed": options.seed,
     }
-    return ArrayCache(_cache_folder(options) / "features", settings)
+    folder = _cache_folder(options) / "features" / data.name
+    cache = ArrayCache(folder, settings)
+    for other in folder.iterdir():
+        # A set takes hundreds of megabytes, and no other network will ask for it.
+        if other != cache.folder:
+            shutil.rmtree(other, ignore_errors=True)
+    return cache
 
 
 def _watched_batches(prepared: Prepared, classes: int, recipe: Recipe) -> list[Batch]:
@@ -235,7 +239,7 @@ def _thresholds(
     detector: Detector, data: DetectionData, proposals: Sequence[NDArray[np.float32]]
 ) -> list[float]:
     """For each class the score with the best F1 on the validation pictures."""
-    found = detect_all(detector, data, proposals)
+    found = [detector.decide(looked) for looked in detect_all(detector, data, proposals)]
     result = evaluate_detections(found, data.truth(), len(data.classes))
     print(f"validation mAP@0.5: {result.mean_ap:.4f}", flush=True)
     return [point if np.isfinite(point) else 0.0 for point in operating_point(result)]

@@ -12,7 +12,7 @@ from detection.fit import Prepared, fit_heads, prepare
 from detection.metrics import GroundTruth
 from detection.network import RegionNet
 from detection.recipe import Recipe
-from detection.regions import regions_of
+from detection.regions import content_key, regions_of
 
 RECIPE = Recipe(crop=16, width=8)
 TRUTHS = [
@@ -44,7 +44,8 @@ def network() -> RegionNet:
 def test_pictures_and_regions_are_prepared() -> None:
     data = load("scenes", "val", count=2)
     found = prepare(data, [np.array([[0, 0, 9, 9]], np.float32), np.zeros((0, 4), np.float32)])
-    assert found.ids == ["val-00000", "val-00001"]
+    assert found.keys == [content_key(picture) for picture in data.pictures]
+    assert found.keys[0].startswith("val-00000-") and len(set(found.keys)) == 2
     picture = data.pictures[1]
     assert isinstance(picture, ScenePicture)
     np.testing.assert_array_equal(found.pictures[1], picture.scene.picture)
@@ -112,7 +113,7 @@ def test_a_picture_without_any_region_is_no_obstacle() -> None:
     whole = prepared()
     nothing = regions_of(TRUTHS[2], np.zeros((0, 4)))
     pictures = [*whole.pictures, np.zeros((4, 4, 3), np.uint8)]
-    more = Prepared([*whole.ids, "d"], pictures, [*whole.regions, nothing])
+    more = Prepared([*whole.keys, "d"], pictures, [*whole.regions, nothing])
     one, other = (fit_heads(network(), p, RECIPE, 2)[0] for p in (whole, more))
     np.testing.assert_array_equal(one.weight, other.weight)
 

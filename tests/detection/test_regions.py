@@ -4,10 +4,11 @@ import pytest
 from core.data import DataLoader
 from core.data.rng import Draws
 from detection.crops import warp_crops
+from detection.data import load
 from detection.metrics import GroundTruth
 from detection.network import to_input
 from detection.recipe import Recipe
-from detection.regions import RegionBatches, Regions, mirror, regions_of
+from detection.regions import RegionBatches, Regions, content_key, mirror, regions_of
 
 RECIPE = Recipe(crop=8, width=4)
 NOTHING = GroundTruth(np.zeros((0, 4)), np.zeros(0, int))
@@ -153,3 +154,10 @@ def test_left_and_right(letters: np.ndarray) -> None:
     np.testing.assert_array_equal(mirror(letters, COINS, "none"), letters)
     # A mirrored crop keeps its colours: channels stay channels.
     np.testing.assert_array_equal(mirror(letters, COINS, "horizontal")[1, 0, 0], letters[0, 0, 1])
+
+
+def test_other_pixels_under_the_same_id_have_another_key() -> None:
+    first, other = load("scenes", "val", count=1), load("scenes", "val", count=1, seed=1)
+    assert first.pictures[0].id == other.pictures[0].id
+    assert content_key(first.pictures[0]) == content_key(load("scenes", "val").pictures[0])
+    assert content_key(first.pictures[0]) != content_key(other.pictures[0])

@@ -1,6 +1,6 @@
 import numpy as np
 
-from detection.boxes import encode
+from detection.boxes import decode, encode
 from detection.regression import BoxRegressor, fit_regressor
 
 
@@ -27,7 +27,7 @@ def test_boxes_move_to_the_objects() -> None:
     targets = encode(proposals, objects)
     # Features that hold the answer: what is left is the arithmetic of encoding and moving.
     found = fit_regressor([targets.astype(np.float32)], [targets], ridge=1e-6)
-    moved = found.move(proposals.astype(np.float32), targets.astype(np.float32), 0)
+    moved = decode(proposals.astype(np.float32), found.deltas(targets.astype(np.float32))[:, 0])
     np.testing.assert_allclose(moved, objects, atol=0.05)
 
 
@@ -50,14 +50,16 @@ def test_large_targets_do_not_outvote_small_ones() -> None:
 def test_too_few_examples_move_nothing() -> None:
     x, targets, _, _ = linear(np.random.default_rng(4))
     found = fit_regressor([x[:3], x[:0], x], [targets[:3], targets[:0], targets], ridge=1.0)
-    boxes = np.array([[3, 4, 20, 30]], np.float32)
-    for label in (0, 1):
-        np.testing.assert_array_equal(found.move(boxes, x[:1], label), boxes)
-    assert (found.move(boxes, x[:1], 2) != boxes).any()
+    deltas = found.deltas(x[:1])[0]
+    np.testing.assert_array_equal(deltas[:2], 0)
+    assert (deltas[2] != 0).any()
 
 
-def test_move_by_hand() -> None:
-    bias = np.array([[0.5, 0, 0, np.log(2)]], np.float32)
-    regressor = BoxRegressor(np.zeros((1, 1, 4), np.float32), bias)
-    moved = regressor.move(np.array([[0, 0, 10, 20]], np.float32), np.ones((1, 1), np.float32), 0)
-    np.testing.assert_allclose(moved, [[5, -10, 15, 30]], atol=1e-5)
+def test_deltas_by_hand() -> None:
+    weight = np.zeros((2, 3, 4), np.float32)
+    weight[1, 2] = [1, 2, 3, 4]
+    bias = np.array([[0, 0, 0, 0], [0.5, 0, 0, 1]], np.float32)
+    deltas = BoxRegressor(weight, bias).deltas(np.array([[9, 9, 2], [0, 0, 0]], np.float32))
+    expected = np.zeros((2, 2, 4))
+    expected[0, 1], expected[1, 1] = [2.5, 4, 6, 9], [0.5, 0, 0, 1]
+    np.testing.assert_allclose(deltas, expected)
