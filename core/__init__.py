@@ -2,6 +2,7 @@
 
 from core.device import default_dtype, get_default_dtype, seed
 from core.gradient_check import gradient_check, numerical_gradient
+from core.kernels.threads import get_num_threads, set_num_threads
 from core.tape import is_grad_enabled, no_grad
 from core.tensor import Parameter, Tensor, grad, tensor
 
@@ -12,11 +13,13 @@ __all__ = [
     "Tensor",
     "default_dtype",
     "get_default_dtype",
+    "get_num_threads",
     "grad",
     "gradient_check",
     "is_grad_enabled",
     "no_grad",
     "numerical_gradient",
     "seed",
+    "set_num_threads",
     "tensor",
 ]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from core import device as dev
+from core import kernels
 from core.device import Array
 from core.functional.operands import array_of, cast_to, sum_to, tensor_of
 from core.kernels.layout import empty, ufunc
@@ -161,7 +162,7 @@ def matmul(x: Any, y: Any) -> Tensor:
     needs = requires_grad(x, y)
     kept_a, kept_b = a if needs[1] else None, b if needs[0] else None
     like_a, like_b = _like(a), _like(b)
-    z = dev.array_module(a, b).asarray(a @ b)
+    z = dev.array_module(a, b).asarray(kernels.of(a, b).matmul(a, b))
 
     def backward(gz: Array) -> tuple[Array | None, ...]:
         rows = gz[..., None] if len(like_b.shape) == 1 else gz
@@ -170,11 +171,11 @@ def matmul(x: Any, y: Any) -> Tensor:
         ga = gb = None
         if kept_b is not None:
             other = kept_b[:, None] if kept_b.ndim == 1 else kept_b
-            ga = rows @ other.swapaxes(-1, -2)
+            ga = kernels.of(rows, other).matmul(rows, other.swapaxes(-1, -2))
             ga = _fit(ga[..., 0, :] if len(like_a.shape) == 1 else ga, like_a)
         if kept_a is not None:
             other = kept_a[None, :] if kept_a.ndim == 1 else kept_a
-            gb = other.swapaxes(-1, -2) @ rows
+            gb = kernels.of(rows, other).matmul(other.swapaxes(-1, -2), rows)
             gb = _fit(gb[..., 0] if len(like_b.shape) == 1 else gb, like_b)
         return ga, gb
 

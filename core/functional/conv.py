@@ -162,9 +162,7 @@ def _convolution(
             f"{window.padding} and dilation {window.dilation}"
         )
     k = kernels.of(x.data, w.data)
-    y = k.convolve(x.data, w.data, None if b is None else b.data, window)
-    if relu:
-        k.relu_(y)
+    y = k.convolve(x.data, w.data, None if b is None else b.data, window, relu)
     needs = requires_grad(x, w, b)
     a = x.data if needs[1] else None
     v = w.data if needs[0] else None

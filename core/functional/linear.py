@@ -34,22 +34,24 @@ def _affine(input: Any, weight: Any, bias: Any, relu: bool) -> Tensor:
     if x.dtype != w.dtype:
         raise TypeError(f"linear: input has dtype {x.dtype}, weight {w.dtype}; expected equal ones")
     shape = x.shape
-    y = (x.data.reshape(-1, shape[-1]) @ w.data.T).reshape(*shape[:-1], w.shape[0])
+    k = kernels.of(x.data, w.data)
+    y = k.matmul(x.data.reshape(-1, shape[-1]), w.data.T).reshape(*shape[:-1], w.shape[0])
     if b is not None:
         y += b.data
     if relu:
-        kernels.of(y).relu_(y)
+        k.relu_(y)
     needs = requires_grad(x, w, b)
     a = x.data if needs[1] else None
     v = w.data if needs[0] else None
     result = y if relu else None
 
     def backward(gy: Array) -> tuple[Array | None, ...]:
+        k = kernels.of(gy)
         if result is not None:
-            gy = kernels.of(gy).relu_backward(gy, result)
+            gy = k.relu_backward(gy, result)
         rows = gy.reshape(-1, gy.shape[-1])
-        gx = (rows @ v).reshape(shape) if v is not None else None
-        gw = rows.T @ a.reshape(-1, shape[-1]) if a is not None else None
+        gx = k.matmul(rows, v).reshape(shape) if v is not None else None
+        gw = k.matmul(rows.T, a.reshape(-1, shape[-1])) if a is not None else None
         return gx, gw, rows.sum(axis=0) if needs[2] else None
 
     return record(y, (x, w, b), backward, "linear_relu" if relu else "linear")

@@ -60,6 +60,7 @@ from core.kernels.reference.pool import (
     max_unpool,
     max_unpool_backward,
 )
+from core.kernels.reference.product import matmul
 from core.kernels.reference.recurrent import (
     gru,
     gru_backward,
@@ -78,6 +79,7 @@ from core.kernels.reference.region import (
 from core.kernels.reference.resample import resample, resample_backward
 
 __all__ = [
+    "matmul",
     "binary_cross_entropy",
     "binary_cross_entropy_slope",
     "cross_entropy",

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from core.device import Array, array_module
 from core.kernels.layout import channels_first, to_channels_last
+from core.kernels.reference.activation import relu_
 
 # Values in one block of the im2col matrix: small enough to stay near the processor's caches.
 _BLOCK = 1 << 21
@@ -37,10 +38,13 @@ class Window(NamedTuple):
         )
 
 
-def convolve(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
+def convolve(
+    x: Array, weight: Array, bias: Array | None, window: Window, relu: bool = False
+) -> Array:
     """Cross-correlation, over channels c and kernel positions i.
 
-    y[n, k, o] = bias[k] + sum of x[n, c, o * stride + i * dilation - padding] * weight[k, c, i]
+    y[n, k, o] = bias[k] + sum of x[n, c, o * stride + i * dilation - padding] * weight[k, c, i],
+    and with `relu` its positive part.
     """
     matrix, groups = _matrix(weight, window.groups), window.groups
     n, k, kernel = x.shape[0], weight.shape[0], weight.shape[2:]
@@ -56,6 +60,8 @@ def convolve(x: Array, weight: Array, bias: Array | None, window: Window) -> Arr
             rows[...] = (columns @ matrix).swapaxes(0, 1)
     if bias is not None:
         y += bias
+    if relu:
+        relu_(y)
     return channels_first(y)
 
 

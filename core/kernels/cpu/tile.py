@@ -1,0 +1,307 @@
+"""Register tiles: the instructions that kernels are written in.
+
+A tile is a tuple of rows * columns vectors: one instruction handles all of it, so that a kernel
+is an ordinary function whose accumulators never touch memory. Offsets count float32 values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from core.kernels.cpu.vector import (
+    I32,
+    LANES,
+    VECTOR,
+    ZERO,
+    fmuladd,
+    load_row,
+    masks_below,
+    pointer,
+    row_type,
+    rows_of,
+    splat,
+    store_row,
+    tile_of,
+    times,
+    vector,
+    whole_or_part,
+)
+
+
+def _instruction(function: Callable[..., Any]) -> Any:
+    """Let kernels call `function`; whole numbers that are constants arrive as literal types."""
+    return intrinsic(prefer_literal=True)(function)
+
+
+@_instruction
+def zeros(typingctx: Any, rows: Any, columns: Any) -> Any:
+    """A tile of zeros."""
+    if (result := row_type(rows, columns)) is None:
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return tile_of(context, builder, signature, [ZERO] * len(result))
+
+    return result(rows, columns), codegen
+
+
+@_instruction
+def load(typingctx: Any, array: Any, offset: Any, columns: Any) -> Any:
+    """A row of `columns` vectors from array[offset:]."""
+    if (result := row_type(columns)) is None:
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        start = pointer(context, builder, signature.args[0], args[0], args[1])
+        row = load_row(builder, start, ir.Constant(args[1].type, 0), len(result))
+        return tile_of(context, builder, signature, row)
+
+    return result(array, offset, columns), codegen
+
+
+@_instruction
+def load_column(typingctx: Any, array: Any, offset: Any, step: Any, rows: Any) -> Any:
+    """A column of `rows` vectors, `step` values apart, from array[offset:]."""
+    if (result := row_type(rows)) is None:
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        start = pointer(context, builder, signature.args[0], args[0], args[1])
+        places = [times(builder, args[2], p) for p in range(len(result))]
+        values = [load_row(builder, start, place, 1)[0] for place in places]
+        return tile_of(context, builder, signature, values)
+
+    return result(array, offset, step, rows), codegen
+
+
+@_instruction
+def load_part(typingctx: Any, array: Any, offset: Any, columns: Any, count: Any) -> Any:
+    """As `load`, but only the first `count` values are read; the others are zeros."""
+    if (result := row_type(columns)) is None:
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        start = pointer(context, builder, signature.args[0], args[0], args[1])
+        masks = masks_below(builder, args[3], len(result))
+        row = load_row(builder, start, ir.Constant(args[1].type, 0), len(result), masks)
+        return tile_of(context, builder, signature, row)
+
+    return result(array, offset, columns, count), codegen
+
+
+@_instruction
+def spread(typingctx: Any, row: Any, rows: Any) -> Any:
+    """A tile of `rows` equal rows."""
+    if not isinstance(rows, types.IntegerLiteral):
+        return None
+    result = types.UniTuple(vector, rows.literal_value * len(row))
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        values = cgutils.unpack_tuple(builder, args[0])
+        return tile_of(context, builder, signature, values * rows.literal_value)
+
+    return result(row, rows), codegen
+
+
+@_instruction
+def fma(typingctx: Any, tile: Any, array: Any, offset: Any, step: Any, row: Any) -> Any:
+    """tile[p, v] + array[offset + p * step] * row[v] for every row p and column v."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        sums, weights = (
+            cgutils.unpack_tuple(builder, args[0]),
+            cgutils.unpack_tuple(builder, args[4]),
+        )
+        start = pointer(context, builder, signature.args[1], args[1], args[2])
+        for p in range(len(sums) // len(weights)):
+            place = builder.gep(start, [times(builder, args[3], p)])
+            scalar = splat(builder, builder.load(place))
+            for i, weight in enumerate(weights, p * len(weights)):
+                sums[i] = fmuladd(builder, scalar, weight, sums[i])
+        return tile_of(context, builder, signature, sums)
+
+    return tile(tile, array, offset, step, row), codegen
+
+
+@_instruction
+def add(typingctx: Any, tile: Any, row: Any) -> Any:
+    """tile[p, v] + row[v] for every row p and column v."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        sums, summands = (cgutils.unpack_tuple(builder, arg) for arg in args)
+        values = [builder.fadd(s, summands[i % len(summands)]) for i, s in enumerate(sums)]
+        return tile_of(context, builder, signature, values)
+
+    return tile(tile, row), codegen
+
+
+def linear(*matrix: tuple[float, ...]) -> Any:
+    """An instruction: the product of a constant matrix and a column of vectors."""
+
+    @_instruction
+    def product(typingctx: Any, column: Any) -> Any:
+        result = types.UniTuple(vector, len(matrix))
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            values = cgutils.unpack_tuple(builder, args[0])
+            sums = [_combination(builder, coefficients, values) for coefficients in matrix]
+            return tile_of(context, builder, signature, sums)
+
+        return result(column), codegen
+
+    return product
+
+
+def _combination(builder: Any, coefficients: tuple[float, ...], values: list[Any]) -> Any:
+    total = None
+    for factor, value in zip(coefficients, values, strict=True):
+        if not factor:
+            continue
+        if total is None:
+            constant = ir.Constant(VECTOR, [float(factor)] * LANES)
+            total = value if factor == 1 else builder.fmul(value, constant)
+        elif abs(factor) == 1:
+            total = (builder.fadd if factor > 0 else builder.fsub)(total, value)
+        else:
+            constant = ir.Constant(VECTOR, [float(factor)] * LANES)
+            total = fmuladd(builder, value, constant, total)
+    return total
+
+
+@_instruction
+def relu(typingctx: Any, tile: Any) -> Any:
+    """max(tile, 0); NaN stays NaN."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        values = [
+            builder.select(builder.fcmp_ordered("<", value, ZERO), ZERO, value)
+            for value in cgutils.unpack_tuple(builder, args[0])
+        ]
+        return tile_of(context, builder, signature, values)
+
+    return tile(tile), codegen
+
+
+@_instruction
+def store(
+    typingctx: Any, array: Any, offset: Any, step: Any, tile: Any, columns: Any, count: Any
+) -> Any:
+    """array[offset + p * step :] = the first `count` values of row p, for every row."""
+    if row_type(columns) is None:
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array, offset, step, tile, _, count = args
+        start = pointer(context, builder, signature.args[0], array, offset)
+        rows = rows_of(builder, tile, columns.literal_value)
+
+        def write(masks: list[Any] | None) -> None:
+            for p, row in enumerate(rows):
+                store_row(builder, start, times(builder, step, p), row, masks)
+
+        whole_or_part(builder, count, columns.literal_value, write)
+        return context.get_dummy_value()
+
+    return types.void(array, offset, step, tile, columns, count), codegen
+
+
+@_instruction
+def add_store(
+    typingctx: Any,
+    array: Any,
+    offset: Any,
+    step: Any,
+    tile: Any,
+    columns: Any,
+    count: Any,
+    skip: Any,
+) -> Any:
+    """As `store`, but adds to what is there, and leaves the first `skip` rows alone."""
+    if row_type(columns) is None:
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array, offset, step, tile, _, count, skip = args
+        start = pointer(context, builder, signature.args[0], array, offset)
+        rows = rows_of(builder, tile, columns.literal_value)
+
+        def write(masks: list[Any] | None) -> None:
+            for p, row in enumerate(rows):
+                wanted = builder.icmp_signed("<=", skip, ir.Constant(skip.type, p))
+                with builder.if_then(wanted, likely=True):
+                    place = times(builder, step, p)
+                    before = load_row(builder, start, place, len(row), masks)
+                    sums = [builder.fadd(a, b) for a, b in zip(before, row, strict=True)]
+                    store_row(builder, start, place, sums, masks)
+
+        whole_or_part(builder, count, columns.literal_value, write)
+        return context.get_dummy_value()
+
+    return types.void(array, offset, step, tile, columns, count, skip), codegen
+
+
+@_instruction
+def copy(
+    typingctx: Any, target: Any, target_offset: Any, source: Any, source_offset: Any, count: Any
+) -> Any:
+    """target[target_offset:] = `count` values of source[source_offset:]."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        to = pointer(context, builder, signature.args[0], args[0], args[1])
+        start = pointer(context, builder, signature.args[2], args[2], args[3])
+        cgutils.raw_memcpy(builder, to, start, args[4], ir.Constant(args[4].type, 4))
+        return context.get_dummy_value()
+
+    return types.void(target, target_offset, source, source_offset, count), codegen
+
+
+@_instruction
+def clear(typingctx: Any, target: Any, offset: Any, count: Any) -> Any:
+    """target[offset : offset + count] = 0."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        start = pointer(context, builder, signature.args[0], args[0], args[1])
+        cgutils.memset(builder, start, times(builder, args[2], 4), 0)
+        return context.get_dummy_value()
+
+    return types.void(target, offset, count), codegen
+
+
+@_instruction
+def transpose(
+    typingctx: Any,
+    target: Any,
+    target_offset: Any,
+    target_step: Any,
+    source: Any,
+    source_offset: Any,
+    source_step: Any,
+) -> Any:
+    """A square of LANES rows of LANES values, the steps apart, with rows and columns exchanged."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        to = pointer(context, builder, signature.args[0], args[0], args[1])
+        start = pointer(context, builder, signature.args[3], args[3], args[4])
+        rows = [load_row(builder, start, times(builder, args[5], i), 1)[0] for i in range(LANES)]
+        half = 1
+        while half < LANES:  # exchange the off-diagonal squares of half x half values
+            for i in (i for i in range(LANES) if not i & half):
+                a, b = rows[i], rows[i + half]
+                upper = [j if not j & half else LANES + j - half for j in range(LANES)]
+                lower = [j + half if not j & half else LANES + j for j in range(LANES)]
+                rows[i], rows[i + half] = (
+                    builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, LANES), order))
+                    for order in (upper, lower)
+                )
+            half *= 2
+        for i, row in enumerate(rows):
+            store_row(builder, to, times(builder, args[2], i), [row], None)
+        return context.get_dummy_value()
+
+    arguments = target, target_offset, target_step, source, source_offset, source_step
+    return types.void(*arguments), codegen
