@@ -109,8 +109,12 @@ def learn(
         net, prepared, recipe, len(data.classes), cache=features, seed=options.seed
     )
     detector = Detector(data.classes, net, svm, regressor, recipe, data=data.name)
+    # The thresholds and all figures are those of the rounded weights, which is what is kept.
+    detector.save(run.path(DETECTOR), half=True)
+    detector = Detector.load(run.path(DETECTOR))
+    detector.net.to(resolve_device(options.device))
     detector.thresholds = _thresholds(detector, held_out, held_out_proposals)
-    detector.save(run.path(DETECTOR), {"seed": str(options.seed)})
+    detector.save(run.path(DETECTOR), {"seed": str(options.seed)}, half=True)
     return detector
 
 
