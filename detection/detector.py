@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+import core
 from core.io import weights as weights_io
 from detection.boxes import batched_nms, clip_boxes_to_image, decode, is_valid
 from detection.crops import warp_crops
@@ -155,6 +156,7 @@ class Detector:
             "data": self.data,
             "recipe": json.dumps(asdict(self.recipe)),
             "thresholds": json.dumps(self.thresholds),
+            "openbook": core.__version__,
         }
         weights_io.save(path, arrays, {**described, **(metadata or {})})
 

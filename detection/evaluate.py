@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,12 +80,12 @@ def recall_table(data: DetectionData, proposals: Sequence[NDArray[np.float32]]) 
     return {**table, "mean_number": float(np.mean([len(p) for p in proposals]))}
 
 
-def operating_point(evaluation: Evaluation) -> list[float]:
-    """For each class the score from which its F1 is best (infinite for a class without truth)."""
+def thresholds(evaluation: Evaluation) -> list[float]:
+    """For each class the score from which its F1 is best; 0 for a class without truth."""
     points = []
     for curve in evaluation.classes:
         if not len(curve.scores) or not curve.truths:
-            points.append(math.inf)
+            points.append(0.0)
             continue
         total = np.maximum(curve.precision + curve.recall, 1e-12)
         f1 = 2 * curve.precision * curve.recall / total

@@ -1,4 +1,3 @@
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -6,7 +5,7 @@ import pytest
 
 from detection.data import DetectionData, ScenePicture, load
 from detection.detector import Detector, Looked
-from detection.evaluate import detect_all, judge, operating_point, recall_table
+from detection.evaluate import detect_all, judge, recall_table, thresholds
 from detection.metrics import ClassResult, Evaluation, GroundTruth, Predictions
 from tests.detection.conftest import MakeDetector
 
@@ -100,17 +99,17 @@ def curve(precision: Sequence[float], recall: Sequence[float], truths: int) -> C
     return ClassResult(0.0, np.array(recall), np.array(precision), scores, truths)
 
 
-def test_operating_point_is_where_f1_is_best() -> None:
+def test_thresholds_are_where_f1_is_best() -> None:
     # F1: 0.4, 0.67, 0.75, 0.67.
     third = curve([1, 1, 0.75, 0.6], [0.25, 0.5, 0.75, 0.75], 4)
     nothing_found = curve([], [], 3)
     no_truth = curve([0, 0], [0, 0], 0)
-    points = operating_point(Evaluation([third, nothing_found, no_truth], 0.5))
-    assert points == [2.0, math.inf, math.inf]
+    points = thresholds(Evaluation([third, nothing_found, no_truth], 0.5))
+    assert points == [2.0, 0.0, 0.0]
 
 
 def test_a_class_that_is_always_wrong_has_a_point_too() -> None:
-    assert operating_point(Evaluation([curve([0, 0], [0, 0], 3)], 0)) == [4.0]
+    assert thresholds(Evaluation([curve([0, 0], [0, 0], 3)], 0)) == [4.0]
 
 
 def test_scene_pictures_are_pictures() -> None:
