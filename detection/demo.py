@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from core import viz
 from core.cli import CommonOptions, resolve_device, run_command
@@ -25,6 +26,8 @@ PROMISE = 0.85
 @dataclass(frozen=True, kw_only=True)
 class Options(CommonOptions):
     """Detect digits in held-out scenes and draw what was found; nothing is downloaded."""
+
+    CHANGEABLE: ClassVar[frozenset[str]] = CommonOptions.CHANGEABLE | {"cache", "count"}
 
     count: int = 120
     """Held-out scenes to look at."""

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,8 @@ STEPS_PER_EPOCH = 200
 @dataclass(frozen=True, kw_only=True)
 class Options(TrainingOptions):
     """Train a detector; the run folder then holds detector.safetensors for --weights."""
+
+    CHANGEABLE: ClassVar[frozenset[str]] = TrainingOptions.CHANGEABLE | {"cache", "score"}
 
     data: DataName = "scenes"
     """The data set: embedded scenes, BCCD or Pascal VOC."""
