@@ -1,0 +1,263 @@
+"""The networks that are timed, each written once: `nn` is either `core.nn` or `torch.nn`.
+
+`width` is 64 in the published networks, whose other widths are multiples of it; a smaller one
+makes the same network thinner.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+VGG16 = (2, 2, 3, 3, 3)
+VGG19 = (2, 2, 4, 4, 4)
+# Channels of VGG's five stages, in widths.
+STAGES = (1, 2, 4, 8, 8)
+
+
+def deep_convnet(nn: Any, size: int = 28, width: int = 64) -> Any:
+    """The book's DeepConvNet (8.1.1) for pictures (N, 1, size, size): logits (N, 10)."""
+    layers: list[Any] = []
+    channels = 1
+    for filters, paddings in ((width // 4, (1, 1)), (width // 2, (1, 2)), (width, (1, 1))):
+        for padding in paddings:
+            layers += [nn.Conv2d(channels, filters, 3, padding=padding), nn.ReLU()]
+            channels = filters
+        layers.append(nn.MaxPool2d(2))
+    last = ((size // 2 + 2) // 2) // 2
+    layers += [nn.Flatten(), nn.Linear(width * last**2, 50), nn.ReLU(), nn.Dropout(0.5)]
+    return nn.Sequential(*layers, nn.Linear(50, 10))
+
+
+def resnet20(nn: Any, functional: Any, width: int = 64) -> Any:
+    """ResNet-20 for CIFAR: logits (N, 10), shortcuts without parameters.
+
+    He et al. 2016, section 4.2, option A: where a stage begins, the shortcut takes every second
+    pixel and fills the new channels with zeros.
+    """
+
+    class Block(nn.Module):
+        def __init__(self, channels: int, filters: int) -> None:
+            super().__init__()
+            self.stride = 1 if channels == filters else 2
+            self.added = (filters - channels) // 2
+            self.body = nn.Sequential(
+                nn.Conv2d(channels, filters, 3, stride=self.stride, padding=1, bias=False),
+                nn.BatchNorm2d(filters),
+                nn.ReLU(),
+                nn.Conv2d(filters, filters, 3, padding=1, bias=False),
+                nn.BatchNorm2d(filters),
+            )
+            self.relu = nn.ReLU()
+
+        def forward(self, x: Any) -> Any:
+            shortcut = x
+            if self.stride == 2:
+                fill = (0, 0, 0, 0, self.added, self.added)
+                shortcut = functional.pad(x[:, :, ::2, ::2], fill)
+            return self.relu(self.body(x) + shortcut)
+
+    first, second, third = width // 4, width // 2, width
+    layers = [nn.Conv2d(3, first, 3, padding=1, bias=False), nn.BatchNorm2d(first), nn.ReLU()]
+    channels = first
+    for filters in (first, second, third):
+        for _ in range(3):
+            layers.append(Block(channels, filters))
+            channels = filters
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(third, 10))
+
+
+def segnet(nn: Any, classes: int = 11, width: int = 64) -> Any:
+    """SegNet (Badrinarayanan et al. 2017): logits (N, classes, H, W) for every pixel.
+
+    VGG-16's convolutions, each with batch normalisation, and their mirror image, which puts
+    values back where the poolings took them.
+    """
+    filters = [width * stage for stage in STAGES]
+
+    def stage(channels: list[int]) -> list[Any]:
+        layers: list[Any] = []
+        for before, after in pairwise(channels):
+            convolution = nn.Conv2d(before, after, 3, padding=1)
+            layers += [convolution, nn.BatchNorm2d(after), nn.ReLU()]
+        return layers
+
+    class SegNet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pool = nn.MaxPool2d(2, return_indices=True)
+            self.unpool = nn.MaxUnpool2d(2)
+            encoder, decoder = [], []
+            before = [3, *filters]
+            for i, count in enumerate(VGG16):
+                encoder.append(nn.Sequential(*stage([before[i], *[filters[i]] * count])))
+                # The last convolution of all gives the logits and has nothing behind it.
+                back = stage([*[filters[i]] * count, before[i] if i else filters[0]])
+                if i == 0:
+                    back[-3:] = [nn.Conv2d(filters[0], classes, 3, padding=1)]
+                decoder.append(nn.Sequential(*back))
+            self.encoder, self.decoder = nn.ModuleList(encoder), nn.ModuleList(decoder)
+
+        def forward(self, x: Any) -> Any:
+            taken = []
+            for part in self.encoder:
+                x = part(x)
+                size = x.shape[2:]
+                x, indices = self.pool(x)
+                taken.append((indices, size))
+            for part in reversed(list(self.decoder)):
+                indices, size = taken.pop()
+                x = part(self.unpool(x, indices, output_size=size))
+            return x
+
+    return SegNet()
+
+
+def vgg_features(nn: Any, stages: tuple[int, ...], width: int = 64) -> list[Any]:
+    """The layers of VGG's convolutional part (Simonyan and Zisserman 2015, table 1)."""
+    layers: list[Any] = []
+    channels = 3
+    for stage, count in zip(STAGES, stages, strict=True):
+        for _ in range(count):
+            layers += [nn.Conv2d(channels, width * stage, 3, padding=1), nn.ReLU()]
+            channels = width * stage
+        layers.append(nn.MaxPool2d(2))
+    return layers
+
+
+def vgg19_taps(nn: Any, width: int = 64) -> Any:
+    """What Gatys et al. 2016 read from VGG-19: ReLU 1_1, 2_1, 3_1, 4_1, 4_2 (content), 5_1.
+
+    Nothing behind the last of them is computed.
+    """
+    layers = vgg_features(nn, VGG19, width)
+    convolutions = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
+    ends = [convolutions[i] + 2 for i in (0, 2, 4, 8, 9, 12)]
+
+    class Taps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            starts = [0, *ends[:-1]]
+            parts = [nn.Sequential(*layers[a:b]) for a, b in zip(starts, ends, strict=True)]
+            self.parts = nn.ModuleList(parts)
+
+        def forward(self, x: Any) -> list[Any]:
+            taps = []
+            for part in self.parts:
+                x = part(x)
+                taps.append(x)
+            return taps
+
+    return Taps()
+
+
+def generator(nn: Any, width: int = 64) -> Any:
+    """DCGAN's generator (Radford et al. 2016): noise (N, 100, 1, 1) to (N, 3, 64, 64)."""
+    layers: list[Any] = []
+    channels = 100
+    for i, filters in enumerate((8 * width, 4 * width, 2 * width, width)):
+        stride, padding = (2, 1) if i else (1, 0)
+        layers += [
+            nn.ConvTranspose2d(channels, filters, 4, stride=stride, padding=padding, bias=False),
+            nn.BatchNorm2d(filters),
+            nn.ReLU(),
+        ]
+        channels = filters
+    last = nn.ConvTranspose2d(channels, 3, 4, stride=2, padding=1, bias=False)
+    return nn.Sequential(*layers, last, nn.Tanh())
+
+
+def discriminator(nn: Any, width: int = 64) -> Any:
+    """DCGAN's discriminator: pictures (N, 3, 64, 64) to logits (N, 1)."""
+    layers: list[Any] = []
+    channels = 3
+    for i, filters in enumerate((width, 2 * width, 4 * width, 8 * width)):
+        layers.append(nn.Conv2d(channels, filters, 4, stride=2, padding=1, bias=False))
+        if i:
+            layers.append(nn.BatchNorm2d(filters))
+        layers.append(nn.LeakyReLU(0.2))
+        channels = filters
+    return nn.Sequential(*layers, nn.Conv2d(channels, 1, 4, bias=False), nn.Flatten())
+
+
+def captioner(nn: Any, vocabulary: int = 5000, features: int = 2048, width: int = 64) -> Any:
+    """NIC's language model (Vinyals et al. 2015), states and embeddings of 8 width = 512.
+
+    From the features (N, 1, `features`) of the pictures and the words (N, T) the logits
+    (N, T + 1, vocabulary): the picture is the first input of the LSTM, the words follow.
+    """
+    hidden = 8 * width
+
+    class Captioner(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.picture = nn.Linear(features, hidden)
+            self.words = nn.Embedding(vocabulary, hidden)
+            self.lstm = nn.LSTM(hidden, hidden, batch_first=True)
+            self.scores = nn.Linear(hidden, vocabulary)
+
+        def forward(self, join: Any, pictures: Any, words: Any) -> Any:
+            inputs = join([self.picture(pictures), self.words(words)], 1)
+            return self.scores(self.lstm(inputs)[0])
+
+    return Captioner()
+
+
+def q_network(nn: Any, size: int = 84, actions: int = 6, width: int = 64) -> Any:
+    """The network of DQN (Mnih et al. 2015): frames (N, 4, size, size) to (N, actions)."""
+    side = size
+    for kernel, stride in ((8, 4), (4, 2), (3, 1)):
+        side = (side - kernel) // stride + 1
+    return nn.Sequential(
+        nn.Conv2d(4, width // 2, 8, stride=4),
+        nn.ReLU(),
+        nn.Conv2d(width // 2, width, 4, stride=2),
+        nn.ReLU(),
+        nn.Conv2d(width, width, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(width * side**2, 8 * width),
+        nn.ReLU(),
+        nn.Linear(8 * width, actions),
+    )
+
+
+def alexnet(nn: Any, width: int = 64, classes: int = 1000) -> Any:
+    """AlexNet in its one-column form (Krizhevsky 2014), as torchvision has it."""
+    widths = [3, *(width * n for n in (1, 3, 6, 4, 4))]
+    layers: list[Any] = []
+    for i, (kernel, stride, padding) in enumerate(((11, 4, 2), (5, 1, 2), *[(3, 1, 1)] * 3)):
+        layers.append(nn.Conv2d(widths[i], widths[i + 1], kernel, stride=stride, padding=padding))
+        layers.append(nn.ReLU())
+        if i in (0, 1, 4):
+            layers.append(nn.MaxPool2d(3, 2))
+    hidden = 64 * width
+    return nn.Sequential(
+        *layers,
+        nn.AdaptiveAvgPool2d(6),
+        nn.Flatten(),
+        nn.Dropout(),
+        nn.Linear(widths[-1] * 36, hidden),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, classes),
+    )
+
+
+def vgg16(nn: Any, width: int = 64, classes: int = 1000) -> Any:
+    """VGG-16 (Simonyan and Zisserman 2015, table 1, column D): logits (N, classes)."""
+    hidden = 64 * width
+    return nn.Sequential(
+        *vgg_features(nn, VGG16, width),
+        nn.AdaptiveAvgPool2d(7),
+        nn.Flatten(),
+        nn.Linear(8 * width * 49, hidden),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Linear(hidden, classes),
+    )
