@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Any, ClassVar, Literal, NoReturn, TypeVar
 
 OptionsT = TypeVar("OptionsT")
 
@@ -29,6 +29,9 @@ VERBS = ("demo", "train", "predict")
 @dataclass(frozen=True, kw_only=True)
 class CommonOptions:
     """Options of every command; subclasses are frozen, keyword-only dataclasses too."""
+
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"data_root", "device"})
+    """Options that may be others when a run is resumed: they say where, not what."""
 
     data_root: Path | None = None
     """Folder of the data sets; by default $OPENBOOK_DATA, else the user cache."""

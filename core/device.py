@@ -195,8 +195,8 @@ class RandomState:
 
     def seed(self, seed: int) -> None:
         """Restart both streams."""
-        if not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"seed: got {seed!r}, expected a non-negative int")
+        if not isinstance(seed, int) or not 0 <= seed < 2**128:
+            raise ValueError(f"seed: got {seed!r}, expected a non-negative int below 2**128")
         self.host = np.random.default_rng(seed)
         self.key = zlib.crc32(seed.to_bytes(16, "little", signed=False))
         self.counter = 0

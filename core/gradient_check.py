@@ -98,6 +98,8 @@ class _Point:
         self.f, self.values, self.rng = f, values, rng
         tensors = [Tensor(v, requires_grad=True) if _is_float(v) else v for v in values]
         outputs = _outputs(f(*tensors))
+        if not outputs:
+            raise ValueError("gradient_check: the function gives no floats")
         self.weights = [rng.standard_normal(y.shape) for y in outputs]
         for y, weight in zip(outputs, self.weights, strict=True):
             if y.requires_grad:

@@ -218,6 +218,8 @@ class Tensor:
             raise RuntimeError("grad: this tensor requires no gradient")
         if array.shape != self.shape:
             raise ValueError(f"grad: got shape {array.shape}, expected {self.shape}")
+        if array.dtype != self.dtype:
+            raise TypeError(f"grad: got dtype {array.dtype}, expected {self.dtype}")
         self._node.grad = array
 
     def retain_grad(self) -> None:
@@ -321,6 +323,22 @@ class Tensor:
 
     def __pow__(self, exponent: Any) -> Tensor:
         return F.pow(self, exponent)
+
+    def __rpow__(self, base: Any) -> Tensor:
+        return F.pow(base, self)
+
+    def __and__(self, other: Any) -> Tensor:
+        return F.logical_and(_mask("&", self), _mask("&", other))
+
+    __rand__ = __and__
+
+    def __or__(self, other: Any) -> Tensor:
+        return F.logical_or(_mask("|", self), _mask("|", other))
+
+    __ror__ = __or__
+
+    def __invert__(self) -> Tensor:
+        return F.logical_not(_mask("~", self))
 
     def __matmul__(self, other: Any) -> Tensor:
         return F.matmul(self, other)
@@ -580,6 +598,14 @@ def grad(y: Tensor, xs: Tensor | Sequence[Tensor], gradient: Any = None) -> tupl
         if node not in found:
             raise RuntimeError(f"grad: y does not depend on x number {i} (shape {node.shape})")
     return tuple(Tensor(found[node]) for node in nodes)
+
+
+def _mask(operator: str, value: Any) -> Any:
+    """`value` when it is a bool, or an array of bools: what masks are combined from."""
+    got = getattr(value, "dtype", type(value).__name__)
+    if got in ("bool", np.dtype(bool)):
+        return value
+    raise TypeError(f"{operator}: got {got}, expected bools")
 
 
 def _ints(values: tuple[Any, ...]) -> tuple[int, ...]:

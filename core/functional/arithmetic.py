@@ -6,6 +6,7 @@ broadcasting and type promotion.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -131,21 +132,45 @@ def div(x: Any, y: Any) -> Tensor:
     return record(z, (x, y), backward)
 
 
-def pow(x: Any, exponent: float) -> Tensor:
-    """x to the power of a Python number."""
-    if not _number(exponent):
-        raise TypeError(f"pow: exponent is a {type(exponent).__name__}, expected a number")
-    x = tensor_of("pow", x)
-    a = x.data
-    dtype = dev.result_type(a, exponent)
+def pow(x: Any, exponent: Any) -> Tensor:
+    """x to the power of `exponent`, broadcast; either may be a number.
+
+    The gradient for the exponent is zero where x is zero, as in PyTorch.
+    """
+    a, b, dtype = _operands("pow", x, exponent)
+    needs = requires_grad(x, exponent)
+    z = ufunc("power", a, b, dtype=dtype)
+    like_a, like_b = _like(a), _like(b)
+    kept_z = z if needs[1] else None
 
     def backward(gz: Array) -> tuple[Array | None, ...]:
-        if exponent == 0:
-            return (ufunc("multiply", gz, 0.0),)
-        slope = ufunc("multiply", ufunc("power", a, exponent - 1), float(exponent))
-        return (ufunc("multiply", gz, slope),)
+        gx = gb = None
+        if needs[0]:
+            gx = ufunc("multiply", gz, _power_slope(a, b, gz.dtype))
+        if needs[1]:
+            gb = ufunc("multiply", ufunc("multiply", gz, kept_z), _log_or_zero(a, gz.dtype))
+        return (
+            None if gx is None else _fit(gx, like_a),
+            None if gb is None else _fit(gb, like_b),
+        )
 
-    return record(ufunc("power", a, exponent, dtype=dtype), (x,), backward)
+    return record(z, (x, exponent), backward)
+
+
+def _power_slope(a: Any, b: Any, dtype: np.dtype) -> Array:
+    """b * a ** (b - 1), and 0 where b is 0, whatever a is."""
+    if _number(b):
+        return ufunc("multiply", ufunc("power", a, b - 1 if b else 0, dtype=dtype), b)
+    nothing = ufunc("equal", b, 0, dtype=dtype)
+    power = ufunc("power", a, ufunc("add", ufunc("subtract", b, 1), nothing), dtype=dtype)
+    return ufunc("multiply", power, b)
+
+
+def _log_or_zero(a: Any, dtype: np.dtype) -> Any:
+    """log(a), and 0 where a is 0."""
+    if _number(a):
+        return math.log(a) if a else 0.0
+    return ufunc("log", ufunc("add", a, ufunc("equal", a, 0, dtype=dtype), dtype=dtype))
 
 
 def matmul(x: Any, y: Any) -> Tensor:
@@ -157,6 +182,12 @@ def matmul(x: Any, y: Any) -> Tensor:
     a, b = x.data, y.data
     if not a.ndim or not b.ndim or a.shape[-1] != b.shape[max(-2, -b.ndim)]:
         raise ValueError(f"matmul: shapes {a.shape} and {b.shape} do not fit")
+    try:
+        np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        raise ValueError(
+            f"matmul: shapes {a.shape} and {b.shape} do not broadcast before their last two axes"
+        ) from None
     if a.dtype != b.dtype:
         raise TypeError(f"matmul: dtypes {a.dtype} and {b.dtype}, expected equal ones")
     needs = requires_grad(x, y)
@@ -340,12 +371,33 @@ def ge(x: Any, y: Any) -> Tensor:
     return _compare("greater_equal", x, y)
 
 
+def logical_and(x: Any, y: Any) -> Tensor:
+    """Whether x and y both hold (are not zero), element by element."""
+    return _compare("logical_and", x, y)
+
+
+def logical_or(x: Any, y: Any) -> Tensor:
+    """Whether x or y holds (is not zero), element by element."""
+    return _compare("logical_or", x, y)
+
+
+def logical_not(x: Any) -> Tensor:
+    """Whether x is zero, element by element."""
+    return Tensor(ufunc("logical_not", tensor_of("logical_not", x).data, dtype=bool))
+
+
 def cast(x: Any, dtype: Any) -> Tensor:
-    """x in another dtype; the gradient comes back in x's own (`Tensor.to`)."""
+    """x in another dtype; the gradient comes back in x's own (`Tensor.to`).
+
+    Integers and bools have no gradient: it ends there.
+    """
     x = tensor_of("cast", x)
     wanted, own = np.dtype(dtype), x.dtype
     if wanted == own:
         return x
+
+    if wanted.kind != "f":
+        return Tensor(x.data.astype(wanted, order="K"))
 
     def backward(gy: Array) -> tuple[Array | None, ...]:
         return (gy.astype(own),)

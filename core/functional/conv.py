@@ -89,7 +89,7 @@ def conv_transpose2d(
     """
     name = "conv_transpose2d"
     x, w, b = _operands(name, 2, input, weight, bias)
-    window = Window(pair(stride), pair(padding), pair(dilation), groups)
+    window = _window(name, 2, w.shape[2:], stride, pair(padding), dilation, groups)
     extra = pair(output_padding)
     if x.shape[1] != w.shape[0] or x.shape[1] % groups:
         raise ValueError(

@@ -11,7 +11,7 @@ from typing import Any
 from core import device as dev
 from core import kernels
 from core.device import Array
-from core.functional.operands import array_of, need_float, sum_to, tensor_of
+from core.functional.operands import array_of, cast_to, need_float, tensor_of
 from core.functional.reduction import mean, sum
 from core.kernels.layout import ufunc
 from core.tensor import Tensor, record, requires_grad
@@ -39,10 +39,13 @@ def cross_entropy(
     w = None if weight is None else array_of("cross_entropy", weight).astype(x.dtype, copy=False)
     if w is not None and w.shape != (x.shape[1],):
         raise ValueError(f"cross_entropy: weight has shape {w.shape}, expected ({x.shape[1]},)")
-    k = kernels.of(x.data)
-    log_p = k.log_softmax(x.data, 1)
-    q, total = k.target_distribution(x.data, labels, w, ignore_index, label_smoothing)
-    return _class_loss("cross_entropy", x, log_p, q, total, reduction)
+    a, settings = x.data, (labels, w, ignore_index, label_smoothing)
+    losses, total, norms = kernels.of(a).softmax_loss(a, *settings)
+
+    def slope(each: Array) -> Array:
+        return kernels.of(each).softmax_loss_backward(each, a, *settings, norms)
+
+    return _class_loss("cross_entropy", x, losses, total, slope, reduction)
 
 
 def nll_loss(
@@ -61,22 +64,27 @@ def nll_loss(
     w = None if weight is None else array_of("nll_loss", weight).astype(x.dtype, copy=False)
     k = kernels.of(x.data)
     q, total = k.target_distribution(x.data, labels, w, ignore_index, 0.0)
-    return _class_loss("nll_loss", x, x.data, q, total, reduction)
+
+    def slope(each: Array) -> Array:
+        return ufunc("negative", ufunc("multiply", q, each[:, None]))
+
+    return _class_loss("nll_loss", x, k.cross_entropy(x.data, q), total, slope, reduction)
 
 
 def _class_loss(
-    name: str, x: Tensor, log_p: Array, q: Array, total: Array, reduction: str
+    name: str,
+    x: Tensor,
+    losses: Array,
+    total: Array,
+    slope: Callable[[Array], Array],
+    reduction: str,
 ) -> Tensor:
-    """The loss of the distribution `q`; a softmax's slope unless x is log-probabilities."""
-    losses = kernels.of(log_p).cross_entropy(log_p, q)
-    module, shape, given = dev.array_module(losses), losses.shape, log_p is x.data
+    """The losses (N, *S) reduced; `slope` turns their gradient into that of x."""
+    module, shape = dev.array_module(losses), losses.shape
 
     def backward(gy: Array) -> tuple[Array | None, ...]:
         each = gy / total if reduction == "mean" else gy
-        each = module.broadcast_to(each, shape)
-        if given:
-            return (ufunc("negative", ufunc("multiply", q, each[:, None])),)
-        return (kernels.of(gy).cross_entropy_backward(each, log_p, q),)
+        return (slope(module.broadcast_to(each, shape)),)
 
     if reduction == "none":
         return record(losses, (x,), backward, name)
@@ -126,7 +134,9 @@ def binary_cross_entropy_with_logits(
     if t.shape != a.shape:
         raise ValueError(f"{name}: target has shape {t.shape}, expected {a.shape}")
     t = t.astype(a.dtype, copy=False)
-    positive = 1.0 if pos_weight is None else array_of(name, pos_weight)
+    positive: Any = 1.0 if pos_weight is None else array_of(name, pos_weight)
+    if dev.is_array(positive):
+        positive = positive.astype(a.dtype, copy=False)
 
     def backward(gy: Array) -> tuple[Array | None, ...]:
         slope = kernels.of(gy).binary_cross_entropy_slope(a, t, positive)
@@ -194,7 +204,7 @@ def _difference_loss(
     value: Callable[[Array], Array],
     slope: Callable[[Array], Array],
 ) -> Tensor:
-    """A loss of the difference input - target, which broadcast."""
+    """A loss of the difference input - target, which have one shape."""
     x, t = tensor_of(name, input), tensor_of(name, target, "target")
     need_float(name, x)
     if x.shape != t.shape:
@@ -202,17 +212,20 @@ def _difference_loss(
             f"{name}: input has shape {x.shape}, target {t.shape}; expected equal ones"
         )
     difference = ufunc("subtract", x.data, t.data, dtype=dev.result_type(x.data, t.data))
-    needs, shape = requires_grad(x, t), x.shape
+    needs, dtypes = requires_grad(x, t), (x.dtype, t.dtype)
 
     def backward(gy: Array) -> tuple[Array | None, ...]:
-        gx = sum_to(ufunc("multiply", gy, slope(difference)), shape)
-        return gx if needs[0] else None, ufunc("negative", gx) if needs[1] else None
+        gx = ufunc("multiply", gy, slope(difference))
+        return (
+            cast_to(gx, dtypes[0]) if needs[0] else None,
+            cast_to(ufunc("negative", gx), dtypes[1]) if needs[1] else None,
+        )
 
     return _reduce(name, record(value(difference), (x, t), backward, name), reduction)
 
 
 def multi_margin_loss(
-    input: Any, target: Any, margin: float = 1.0, reduction: str = "mean"
+    input: Any, target: Any, *, margin: float = 1.0, reduction: str = "mean"
 ) -> Tensor:
     """Multi-class hinge: sum over wrong classes of max(0, margin - x[target] + x[c]) / C.
 
@@ -221,7 +234,7 @@ def multi_margin_loss(
     name = "multi_margin_loss"
     x = tensor_of(name, input, ndim=2)
     need_float(name, x)
-    labels = _labels(name, target, x, -100)
+    labels = _labels(name, target, x, ignore_index=0)  # 0 is a class: none is ignored
     module, (n, classes) = dev.array_module(x.data), x.shape
     rows = module.arange(n)
     gap = margin - x.data[rows, labels][:, None] + x.data

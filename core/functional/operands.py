@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 from core import device as dev
@@ -58,9 +59,9 @@ def axis_of(operation: str, dim: int, ndim: int) -> int:
 
 def axes_of(operation: str, dim: Any, ndim: int) -> tuple[int, ...]:
     """The axes that `dim` names (None or () mean all), sorted and without repeats."""
-    if dim is None or dim == ():
+    if dim is None or (isinstance(dim, list | tuple) and not dim):
         return tuple(range(ndim))
-    dims = (dim,) if isinstance(dim, int) else tuple(dim)
+    dims = tuple(dim) if isinstance(dim, list | tuple) else (operator.index(dim),)
     axes = sorted(axis_of(operation, d, ndim) for d in dims)
     if len(set(axes)) != len(axes):
         raise ValueError(f"{operation}: dim {dims} names an axis twice")
@@ -68,11 +69,14 @@ def axes_of(operation: str, dim: Any, ndim: int) -> tuple[int, ...]:
 
 
 def pair(value: Any, n: int = 2) -> tuple[int, ...]:
-    """One number for each of `n` spatial axes, from one number or a sequence of `n`."""
+    """One integer for each of `n` spatial axes, from one or a sequence of `n`."""
     values = (value,) * n if not isinstance(value, list | tuple) else tuple(value)
     if len(values) != n:
         raise ValueError(f"expected one number or {n}, got {values}")
-    return tuple(int(v) for v in values)
+    try:
+        return tuple(operator.index(v) for v in values)
+    except TypeError:
+        raise TypeError(f"expected integers, got {values}") from None
 
 
 def sum_to(gradient: Array, shape: tuple[int, ...]) -> Array:

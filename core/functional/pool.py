@@ -90,8 +90,8 @@ def adaptive_avg_pool2d(input: Any, output_size: Any) -> Tensor:
         raise ValueError(
             f"{name}: output_size {output_size}, expected one or two positive numbers or None"
         )
-    if not x.data.size:
-        raise ValueError(f"{name}: input of shape {x.shape} has no values")
+    if min(x.shape[2:]) < 1:
+        raise ValueError(f"{name}: input of shape {x.shape} has no pixels")
     sizes = zip(x.shape[2:], wanted, strict=True)
     taps = tuple(average_taps(n, n if m is None else int(m)) for n, m in sizes)
 

@@ -37,7 +37,8 @@ def mean(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     need_float("mean", x)
     axes, shape = axes_of("mean", dim, x.ndim), x.shape
     count = math.prod(shape[a] for a in axes)
-    y = x.data.sum(axis=axes, keepdims=keepdim) / x.dtype.type(count)
+    # float16 sums in float32: 65,504 is its largest number.
+    y = x.data.mean(axis=axes, keepdims=keepdim)
 
     def backward(gy: Array) -> tuple[Array | None, ...]:
         return (_spread(ufunc("true_divide", gy, count), axes, shape),)
@@ -147,9 +148,13 @@ def logsumexp(x: Any, dim: int, keepdim: bool = False) -> Tensor:
     x = tensor_of("logsumexp", x)
     need_float("logsumexp", x)
     axis, a = axis_of("logsumexp", dim, x.ndim), x.data
+    if not a.size:
+        raise ValueError(f"logsumexp: tensor of shape {x.shape} has no values")
     best = a.max(axis=axis, keepdims=True)
-    shifted = ufunc("exp", a - best)
-    total = shifted.sum(axis=axis, keepdims=True)
+    # An infinite maximum is the result: inf - inf would be no number.
+    finite, where = ufunc("isfinite", best, dtype=bool), dev.array_module(a).where
+    shifted = ufunc("exp", a - where(finite, best, a.dtype.type(0)))
+    total = where(finite, shifted.sum(axis=axis, keepdims=True), a.dtype.type(1))
     y = ufunc("log", total) + best
 
     def backward(gy: Array) -> tuple[Array | None, ...]:

@@ -196,6 +196,8 @@ def chunk(x: Any, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` pieces of equal size along `dim` (the last may be smaller)."""
     x = tensor_of("chunk", x)
     length = x.shape[axis_of("chunk", dim, x.ndim)]
+    if chunks < 1:
+        raise ValueError(f"chunk: chunks is {chunks}, expected a positive number")
     return split(x, max(1, -(-length // chunks)), dim)
 
 
@@ -315,8 +317,17 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Tensor
 
 
 def one_hot(input: Any, num_classes: int, dtype: Any = None) -> Tensor:
-    """1 at each integer of `input` along a new last axis, 0 elsewhere (int64 by default)."""
-    index = array_of("one_hot", input)
+    """1 at each integer of `input` along a new last axis, 0 elsewhere (int64 by default).
+
+    Raises ValueError for an integer outside 0..num_classes - 1.
+    """
+    index = tensor_of("one_hot", input).data
+    if index.dtype.kind not in "iu":
+        raise TypeError(f"one_hot: input has dtype {index.dtype}, expected integers")
     module = dev.array_module(index)
+    if module is np and index.size and not 0 <= index.min() <= index.max() < num_classes:
+        raise ValueError(
+            f"one_hot: input {index.min()}..{index.max()}, expected 0..{num_classes - 1}"
+        )
     y = index[..., None] == module.arange(num_classes)
     return Tensor(ufunc("add", y, 0, dtype=dev.int64 if dtype is None else dtype))

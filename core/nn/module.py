@@ -259,6 +259,26 @@ class Module:
             lambda array: array.astype(dtype, copy=False) if array.dtype.kind == "f" else array
         )
 
+    def float(self) -> Self:
+        """All parameters and float buffers in float32."""
+        return self.to(np.float32)
+
+    def double(self) -> Self:
+        """All parameters and float buffers in float64."""
+        return self.to(np.float64)
+
+    def half(self) -> Self:
+        """All parameters and float buffers in float16."""
+        return self.to(np.float16)
+
+    def cpu(self) -> Self:
+        """All parameters and buffers on the CPU."""
+        return self.to("cpu")
+
+    def cuda(self) -> Self:
+        """All parameters and buffers on the GPU."""
+        return self.to("cuda")
+
     def _replace(self, convert: Callable[[Array], Array]) -> Self:
         for tensor in itertools.chain(self.parameters(), self.buffers()):
             gradient = tensor.grad

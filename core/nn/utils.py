@@ -44,6 +44,8 @@ def _norm(module: Any, gradients: list[Array], norm_type: float) -> Array:
         return module.stack(largest).max().astype(dev.float64)
     if norm_type <= 0:
         raise ValueError(f"clip_grad_norm_: norm_type is {norm_type}, expected a positive number")
+    # The squares of float16 gradients above 255 are infinite.
+    gradients = [g.astype(dev.float32) if g.dtype == dev.float16 else g for g in gradients]
     powers = [
         (abs(gradient) if norm_type != 2 else gradient) ** norm_type for gradient in gradients
     ]

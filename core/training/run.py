@@ -42,10 +42,11 @@ class Run:
         """Begin a run in the folder `out` (`runs/<application>-<verb>` when None), or resume it.
 
         `options` is a dataclass instance; its fields go to `config.json`. Where it has a field
-        `resume` that is True, the run in the folder is continued. Otherwise the files of an
+        `resume` that is True, the run in the folder is continued; the options it was begun with
+        must be the same, but for those that `options.CHANGEABLE` names. Otherwise the files of an
         earlier run there are replaced, but never an unfinished training, nor the result of
-        `train`. Raises ValueError when the folder holds one of those or is a file,
-        FileNotFoundError when there is nothing to resume.
+        `train`. Raises ValueError when the folder holds one of those or is a file, or when the
+        run to resume was begun with other options; FileNotFoundError when there is none.
         """
         folder = Path("runs") / f"{application}-{verb}" if out is None else Path(out)
         if folder.exists() and not folder.is_dir():
@@ -57,6 +58,7 @@ class Run:
         if getattr(options, "resume", False):
             if not (folder / LAST).is_file():
                 raise FileNotFoundError(f"nothing to resume: {folder} has no {LAST}")
+            _refuse_other_options(folder, options)
             run._keep_until(None)
             (folder / SUMMARY).unlink(missing_ok=True)
         else:
@@ -169,12 +171,31 @@ def _refuse_to_overwrite(folder: Path) -> None:
         )
 
 
+def _refuse_other_options(folder: Path, options: object) -> None:
+    begun = _config_of(folder).get("options")
+    if not isinstance(begun, dict):
+        return
+    changeable = {"resume", "out", *getattr(options, "CHANGEABLE", ())}
+    changed = [
+        f"--{name.replace('_', '-')} {begun[name]}, not {value}"
+        for name, value in _without_home(plain(options)).items()
+        if name not in changeable and begun.get(name, value) != value
+    ]
+    if changed:
+        raise ValueError(f"{folder} cannot be resumed so: it was begun with {'; '.join(changed)}")
+
+
 def _verb_of(folder: Path) -> str | None:
+    return _config_of(folder).get("verb")
+
+
+def _config_of(folder: Path) -> dict[str, Any]:
+    """What `config.json` says; nothing when it is missing or broken."""
     try:
         config = json.loads((folder / CONFIG).read_bytes())
     except (OSError, ValueError):
-        return None
-    return config.get("verb") if isinstance(config, dict) else None
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _config(application: str, verb: str, options: object) -> dict[str, Any]:

@@ -149,6 +149,16 @@ class Trainer:
     best_epoch: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
+        for name, given, known in (
+            ("mode", self.mode, ("max", "min")),
+            ("schedule_per", self.schedule_per, ("step", "epoch")),
+        ):
+            if given not in known:
+                raise ValueError(
+                    f"Trainer: {name} {given!r}, expected {known[0]!r} or {known[1]!r}"
+                )
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"Trainer: patience is {self.patience}, expected 1 or more, or None")
         self._mean = _Mean()
         self._logged = 0
         self._saved_at = time.monotonic()

@@ -195,7 +195,7 @@ def test_random_state_continues() -> None:
     assert (device.random.host.random(), device.random.take(3)) == expected
 
 
-@pytest.mark.parametrize("value", [-1, 1.5, "x"])
+@pytest.mark.parametrize("value", [-1, 1.5, "x", 2**128])
 def test_a_seed_is_a_natural_number(value: Any) -> None:
     with pytest.raises(ValueError, match="expected a non-negative int"):
         core.seed(value)

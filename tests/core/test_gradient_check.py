@@ -128,3 +128,8 @@ def test_several_outputs_are_checked() -> None:
 def test_there_must_be_something_to_check() -> None:
     with pytest.raises(ValueError, match="gradient_check: no input holds floats"):
         gradient_check(F.one_hot, np.array([1]), 3)
+
+
+def test_a_function_without_floats_is_not_checked() -> None:
+    with pytest.raises(ValueError, match="gives no floats"):
+        gradient_check(lambda x: x.argmax(), np.ones(3))

@@ -363,9 +363,9 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: F.clamp(A), ValueError, "clamp: give min, max or both"),
     (lambda: F.where(A, A, A), TypeError, "where: condition has dtype float32, expected bool"),
     (
-        lambda: F.pow(A, cast(Any, Tensor(A))),
+        lambda: F.pow(A, cast(Any, "2")),
         TypeError,
-        "pow: exponent is a Tensor, expected a number",
+        "pow: got a str, expected a tensor, array or number",
     ),
     (lambda: F.cross_entropy(A, I64 + 3), ValueError, r"target 3 is outside 0\.\.2"),
     (lambda: F.cross_entropy(A, I64[:1]), ValueError, r"target has shape \(1,\), expected \(2,\)"),
@@ -403,3 +403,33 @@ def test_a_deep_copy_of_a_result_is_refused() -> None:
     x = core.tensor([1.0, 2.0], requires_grad=True)
     with pytest.raises(RuntimeError, match=r"deepcopy: only leaves can be copied"):
         copy.deepcopy(x * 2)
+
+
+def test_masks_are_combined() -> None:
+    x = core.tensor([1.0, 2.0, 3.0, 4.0])
+    np.testing.assert_array_equal(((x > 1) & (x < 4)).numpy(), [False, True, True, False])
+    np.testing.assert_array_equal(((x < 2) | (x > 3)).numpy(), [True, False, False, True])
+    np.testing.assert_array_equal((~(x > 2)).numpy(), [True, True, False, False])
+    rows = cast(Any, np.array([True, False, True, False]))
+    np.testing.assert_array_equal((rows & (x > 2)).numpy(), [False, False, True, False])
+    np.testing.assert_array_equal(x[(x > 1) & (x < 4)].numpy(), [2, 3])
+
+
+@pytest.mark.parametrize("wrong", [1, 2.0, np.ones(4, np.float32)], ids=["int", "float", "array"])
+def test_masks_are_made_of_bools(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"&: got (int|float|float32), expected bools"):
+        (core.tensor([1.0, 2.0, 3.0, 4.0]) > 2) & wrong
+
+
+def test_powers_of_numbers_and_tensors() -> None:
+    x = core.tensor([0.0, 1.0, 2.0], requires_grad=True)
+    (2**x + x**x).sum().backward()
+    # d 2^x = ln 2 * 2^x; d x^x = x^x (ln x + 1), where 0^0 has the exponent's gradient 0.
+    expected = [np.log(2), 2 * np.log(2) + 1, 4 * np.log(2) + 4 * (np.log(2) + 1)]
+    np.testing.assert_allclose(np.asarray(x.grad), expected, rtol=1e-6)
+
+
+def test_a_gradient_of_another_dtype_is_refused() -> None:
+    x = core.tensor([1.0], requires_grad=True)
+    with pytest.raises(TypeError, match="grad: got dtype float64, expected float32"):
+        x.grad = np.ones(1)

@@ -31,7 +31,11 @@ def target_distribution(
 
 def cross_entropy(log_p: Array, q: Array) -> Array:
     """-sum over classes of q * log_p: (N, C, *S) to (N, *S)."""
-    return ufunc("negative", ufunc("multiply", q, log_p).sum(axis=1))
+    # Where q is zero log_p may be minus infinity, a class that was masked, and counts nothing.
+    weighted = zeros(log_p.shape, log_p.dtype, log_p)
+    array_module(log_p).copyto(weighted, log_p, where=ufunc("not_equal", q, 0, dtype=bool))
+    weighted *= q
+    return ufunc("negative", weighted.sum(axis=1))
 
 
 def cross_entropy_backward(gy: Array, log_p: Array, q: Array) -> Array:
@@ -41,6 +45,40 @@ def cross_entropy_backward(gy: Array, log_p: Array, q: Array) -> Array:
     gx -= q
     gx *= gy[:, None]
     return gx
+
+
+def softmax_loss(
+    x: Array, target: Array, weight: Array | None, ignore_index: int, smoothing: float
+) -> tuple[Array, Array, Array]:
+    """(losses (N, *S), the weight of all targets together, norms) of logits x (N, C, *S).
+
+    The cross entropy of softmax(x) with `target_distribution`. norms (N, *S, 2) are the largest
+    logit and the logarithm of the sum of exp(x - largest): all that the backward pass needs.
+    """
+    module = array_module(x)
+    peak = x.max(axis=1, keepdims=True)
+    log_p = ufunc("subtract", x, peak)
+    log_sum = ufunc("log", ufunc("exp", log_p).sum(axis=1, keepdims=True))
+    log_p -= log_sum
+    q, total = target_distribution(x, target, weight, ignore_index, smoothing)
+    norms = module.stack([peak[:, 0], log_sum[:, 0]], axis=-1)
+    return cross_entropy(log_p, q), total, norms
+
+
+def softmax_loss_backward(
+    gy: Array,
+    x: Array,
+    target: Array,
+    weight: Array | None,
+    ignore_index: int,
+    smoothing: float,
+    norms: Array,
+) -> Array:
+    """The gradient of `softmax_loss` for x, gy (N, *S)."""
+    log_p = ufunc("subtract", x, norms[..., 0][:, None])
+    log_p -= norms[..., 1][:, None]
+    q, _ = target_distribution(x, target, weight, ignore_index, smoothing)
+    return cross_entropy_backward(gy, log_p, q)
 
 
 def binary_cross_entropy(x: Array, target: Array, pos_weight: Array | float) -> Array:

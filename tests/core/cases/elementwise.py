@@ -35,6 +35,8 @@ ARITHMETIC = [
     case("pow", lambda F, x: F.pow(x, 3), normal(2, 3), label="cube"),
     case("pow", lambda F, x: F.pow(x, -0.5), positive(2, 3), label="fraction"),
     case("pow", lambda F, x: F.pow(x, 0), normal(2, 3), label="zero"),
+    case("pow", lambda F, x, y: F.pow(x, y), positive(2, 3), normal(3), label="tensor"),
+    case("pow", lambda F, y: F.pow(2.5, y), normal(2, 3), label="base"),
     case("neg", lambda F, x: F.neg(x), normal(*X4)),
     case("abs", lambda F, x: F.abs(x), apart(*X4)),
     case("exp", lambda F, x: F.exp(x), normal(*X4)),
@@ -75,8 +77,17 @@ COMPARISONS = [
         gradient=False,
         keeps_dtype=False,
     )
-    for name in ("eq", "ne", "lt", "le", "gt", "ge")
+    for name in ("eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or")
 ]
+COMPARISONS.append(
+    case(
+        "logical_not",
+        lambda F, x: F.logical_not(x),
+        integers(2, 2, 3, 4, 5),
+        gradient=False,
+        keeps_dtype=False,
+    )
+)
 
 MATMUL = [
     case("matmul", lambda F, x, y: F.matmul(x, y), normal(3, 4), normal(4, 5)),

@@ -215,3 +215,7 @@ def test_unpooling_as_in_pytorch(
         lambda y: torch.nn.functional.max_unpool2d(y, indices, kernel, stride, output_size=size),
         pooled.numpy(),
     )
+
+
+def test_the_global_average_of_no_pictures() -> None:
+    assert F.adaptive_avg_pool2d(np.ones((0, 3, 4, 4)), 1).shape == (0, 3, 1, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from dataclasses import dataclass
@@ -111,3 +112,9 @@ def test_json_keeps_the_old_file_when_the_value_cannot_be_written(tmp_path: Path
     with pytest.raises(TypeError, match="keys are strings, got 1"):
         plain({1: "a"})
     assert json.loads(path.read_bytes()) == {"a": 1}
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "last.safetensors"
+    with pytest.raises(OSError, match=r"last\.safetensors"), atomic_write(path):
+        raise OSError(errno.ENOSPC, "No space left on device")

@@ -52,6 +52,14 @@ def test_a_norm_that_is_no_number_can_raise() -> None:
         clip_grad_norm_(own, 1.0, norm_type=0)
 
 
+def test_the_norm_of_float16_gradients_does_not_overflow() -> None:
+    own = Parameter(np.zeros(4, np.float16))
+    own.grad = np.full(4, 1000, np.float16)
+    assert clip_grad_norm_(own, 1.0).item() == 2000
+    assert own.grad is not None
+    np.testing.assert_allclose(own.grad.numpy(), 0.5, rtol=1e-2)
+
+
 def test_values_are_limited() -> None:
     own = parameters([-3.0, 0.5], [4.0])
     clip_grad_value_(own, 1.0)

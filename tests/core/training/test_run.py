@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -22,6 +23,8 @@ from core.training.run import LAST, Run, peak_memory_mb, read_metrics
 
 @dataclass(frozen=True)
 class Options:
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset({"data_root"})
+
     seed: int = 7
     lr: float = 0.1
     data_root: Path | None = None
@@ -141,6 +144,16 @@ def test_seconds_go_on_where_the_run_was_resumed(tmp_path: Path) -> None:
     assert 100 <= run.seconds < 200
     run.rewind(0)
     assert run.seconds < 100
+
+
+def test_a_run_is_not_resumed_with_other_options(tmp_path: Path) -> None:
+    finish_training(tmp_path)
+    config = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(ValueError, match=r"was begun with --lr 0\.1, not 0\.5"):
+        Run.create(tmp_path, "core", "train", Options(lr=0.5, resume=True))
+    assert (tmp_path / "config.json").read_bytes() == config
+    assert (tmp_path / "summary.json").exists()
+    Run.create(tmp_path, "core", "train", Options(data_root=tmp_path, resume=True))
 
 
 def test_nothing_to_resume(tmp_path: Path) -> None:

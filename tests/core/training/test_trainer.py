@@ -292,3 +292,11 @@ def test_without_a_run_nothing_is_written(tmp_path: Path, monkeypatch: pytest.Mo
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     with pytest.raises(ValueError, match="without a run"):
         trainer.restore_best()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"mode": "maximum"}, {"schedule_per": "batch"}, {"patience": 0}], ids=str
+)
+def test_settings_that_mean_nothing_are_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"Trainer: {next(iter(wrong))} "):
+        tiny(tmp_path, **wrong)
