@@ -118,15 +118,10 @@ def dropout(input: Any, p: float = 0.5, training: bool = True) -> Tensor:
     mask = kernels.of(x.data).dropout_mask(x.shape, p, key, first, x.data)
     scale = 1.0 / (1.0 - p) if p < 1 else 0.0
 
-    def masked(values: Array) -> Array:
-        result = ufunc("multiply", values, mask)
-        result *= scale
-        return result
-
     def backward(gy: Array) -> tuple[Array | None, ...]:
-        return (masked(gy),)
+        return (kernels.of(gy).dropout(gy, mask, scale),)
 
-    return record(masked(x.data), (x,), backward)
+    return record(kernels.of(x.data).dropout(x.data, mask, scale), (x,), backward)
 
 
 def _float(operation: str, value: Any) -> Tensor:

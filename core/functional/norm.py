@@ -78,28 +78,26 @@ def _batch_norm(
         mean, var = (s.astype("float64") for s in running)
     rstd = (var + eps) ** -0.5
     scale = rstd if w is None else rstd * w.data
-    y = k.scale_channels(x.data, mean, scale, None if b is None else b.data)
-    if relu:
-        k.relu_(y)
+    y = k.scale_channels(x.data, mean, scale, None if b is None else b.data, relu)
     needs = requires_grad(x, w, b)
     a = x.data if needs[1] or (training and needs[0]) else None
     result = y if relu else None
 
     def backward(gy: Array) -> tuple[Array | None, ...]:
         k = kernels.of(gy)
-        if result is not None:
-            gy = k.relu_backward(gy, result)
         gx = gw = gb = None
         if a is not None:
-            sums = k.batch_norm_sums(gy, a, mean)
+            sums = k.batch_norm_sums(gy, a, mean, result)
             gw = cast_to(sums[1] * rstd, gy.dtype) if needs[1] else None
             gb = cast_to(sums[0], gy.dtype) if needs[2] else None
             if training and needs[0]:
-                gx = k.batch_norm_backward(gy, a, mean, rstd, scale, sums)
-        elif needs[2]:
-            gb = cast_to(k.channel_sums(gy), gy.dtype)
-        if needs[0] and not training:
-            gx = k.channel_scale_backward(gy, scale)
+                gx = k.batch_norm_backward(gy, a, mean, rstd, scale, sums, result)
+        if not training or a is None:
+            passed = gy if result is None else k.relu_backward(gy, result)
+            if a is None and needs[2]:
+                gb = cast_to(k.channel_sums(passed), gy.dtype)
+            if needs[0]:
+                gx = k.channel_scale_backward(passed, scale)
         return gx, gw, gb
 
     return record(y, (x, w, b), backward, f"{name}_relu" if relu else name)

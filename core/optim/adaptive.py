@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 from core import device as dev
+from core import kernels
 from core.device import Array
+from core.kernels.reference.optim import AdamStep
 from core.optim.optimizer import (
     Group,
     Optimizer,
@@ -158,23 +160,26 @@ class Adam(Optimizer):
             need(0 <= beta < 1, name, "betas", group["betas"], "two numbers in [0, 1)")
 
     def _update(self, param: Array, gradient: Array, state: State, group: Group) -> None:
-        gradient = self._decayed(param, gradient, group["weight_decay"])
-        self._adapt(param, gradient, state, group)
+        self._adapt(param, gradient, state, group, weight_decay=group["weight_decay"])
 
-    def _adapt(self, param: Array, gradient: Array, state: State, group: Group) -> None:
+    def _adapt(
+        self,
+        param: Array,
+        gradient: Array,
+        state: State,
+        group: Group,
+        weight_decay: float = 0.0,
+        shrink: float = 1.0,
+    ) -> None:
         step = next_step(state)
         if "exp_avg" not in state:
             state["exp_avg"] = zeros_like(param)
             state["exp_avg_sq"] = zeros_like(param)
         beta1, beta2 = group["betas"]
-        self._move_towards(state["exp_avg"], gradient, 1 - beta1)
-        state["exp_avg_sq"] *= beta2
-        self._add_square(state["exp_avg_sq"], gradient, 1 - beta2)
-        below = self._temporary(param, "below")
-        dev.array_module(param).sqrt(state["exp_avg_sq"], out=below)
-        below /= math.sqrt(1 - beta2**step)
-        below += group["eps"]
-        self._add_quotient(param, state["exp_avg"], below, -group["lr"] / (1 - beta1**step))
+        rate, root = group["lr"] / (1 - beta1**step), math.sqrt(1 - beta2**step)
+        numbers = AdamStep(rate, beta1, beta2, root, group["eps"], weight_decay, shrink)
+        averages = state["exp_avg"], state["exp_avg_sq"]
+        kernels.of(param, gradient).adam(param, gradient, *averages, numbers)
 
 
 class AdamW(Adam):
@@ -195,5 +200,5 @@ class AdamW(Adam):
         super().__init__(params, lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
     def _update(self, param: Array, gradient: Array, state: State, group: Group) -> None:
-        param *= 1 - group["lr"] * group["weight_decay"]
-        self._adapt(param, gradient, state, group)
+        shrink = 1 - group["lr"] * group["weight_decay"]
+        self._adapt(param, gradient, state, group, shrink=shrink)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from core import device as dev
+from core import kernels
 from core.device import Array
+from core.kernels.reference.optim import SGDStep
 from core.optim.optimizer import (
     Group,
     Optimizer,
@@ -48,25 +49,9 @@ class SGD(Optimizer):
         need(group["dampening"] <= 1, "SGD", "dampening", group["dampening"], "at most 1")
 
     def _update(self, param: Array, gradient: Array, state: State, group: Group) -> None:
-        momentum = group["momentum"]
-        gradient = self._decayed(param, gradient, group["weight_decay"])
-        if momentum:
-            velocity = self._velocity(gradient, param, state, group)
-            if group["nesterov"]:
-                ahead = self._temporary(param, "ahead")
-                dev.array_module(param).multiply(velocity, momentum, out=ahead)
-                ahead += gradient
-                gradient = ahead
-            else:
-                gradient = velocity
-        self._add_scaled(param, gradient, -group["lr"])
-
-    def _velocity(self, gradient: Array, param: Array, state: State, group: Group) -> Array:
-        velocity = state.get("momentum_buffer")
-        if velocity is None:
-            velocity = state["momentum_buffer"] = zeros_like(param)
-            velocity[...] = gradient
-        else:
-            velocity *= group["momentum"]
-            self._add_scaled(velocity, gradient, 1 - group["dampening"])
-        return velocity
+        momentum, share = group["momentum"], 1 - group["dampening"]
+        if momentum and "momentum_buffer" not in state:
+            state["momentum_buffer"], share = zeros_like(param), 1.0
+        velocity = state["momentum_buffer"] if momentum else None
+        step = SGDStep(group["lr"], momentum, share, group["nesterov"], group["weight_decay"])
+        kernels.of(param, gradient).sgd(param, gradient, velocity, step)

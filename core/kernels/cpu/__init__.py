@@ -9,14 +9,68 @@ from typing import Any
 
 from core.kernels import reference
 from core.kernels.cpu.conv import convolve, convolve_input_gradient, convolve_weight_gradient
+from core.kernels.cpu.elementwise import (
+    dropout,
+    dropout_mask,
+    leaky_relu,
+    leaky_relu_backward,
+    relu_backward,
+)
+from core.kernels.cpu.loss import (
+    softmax_loss,
+    softmax_loss_backward,
+)
+from core.kernels.cpu.norm import (
+    batch_moments,
+    batch_norm_backward,
+    batch_norm_sums,
+    bias_gradient,
+    channel_scale_backward,
+    channel_sums,
+    scale_channels,
+)
+from core.kernels.cpu.optim import adam, sgd
+from core.kernels.cpu.pool import (
+    avg_pool,
+    avg_pool_backward,
+    max_pool,
+    max_pool_backward,
+    max_pool_indices,
+    max_pool_positions,
+)
 from core.kernels.cpu.product import matmul
 from core.kernels.cpu.start import start
+from core.kernels.cpu.unpool import max_unpool, max_unpool_backward
 
 __all__ = [
+    "adam",
+    "avg_pool",
+    "avg_pool_backward",
+    "batch_moments",
+    "batch_norm_backward",
+    "batch_norm_sums",
+    "bias_gradient",
+    "channel_scale_backward",
+    "channel_sums",
     "convolve",
     "convolve_input_gradient",
     "convolve_weight_gradient",
+    "dropout",
+    "dropout_mask",
+    "leaky_relu",
+    "leaky_relu_backward",
     "matmul",
+    "max_pool",
+    "max_pool_backward",
+    "max_pool_indices",
+    "max_pool_positions",
+    "max_unpool",
+    "max_unpool_backward",
+    "relu_backward",
+    "scale_channels",
+    "sgd",
+    "softmax_loss",
+    "softmax_loss_backward",
     "start",
 ]
 

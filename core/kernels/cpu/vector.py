@@ -23,7 +23,8 @@ from numba.extending import register_model
 # are the modules whose code ends up in kernels of others.
 CHECKSUM = zlib.crc32(
     b"".join(
-        Path(__file__).with_name(n).read_bytes() for n in ("vector.py", "tile.py", "direct.py")
+        Path(__file__).with_name(n).read_bytes()
+        for n in ("vector.py", "tile.py", "pool_tile.py", "direct.py")
     )
 )
 

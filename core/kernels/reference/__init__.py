@@ -3,6 +3,7 @@
 from core.kernels.reference.activation import (
     add_bias,
     bias_gradient,
+    dropout,
     dropout_mask,
     elu,
     elu_backward,
@@ -33,6 +34,8 @@ from core.kernels.reference.loss import (
     cross_entropy_backward,
     huber,
     huber_slope,
+    softmax_loss,
+    softmax_loss_backward,
     target_distribution,
 )
 from core.kernels.reference.norm import (
@@ -49,6 +52,7 @@ from core.kernels.reference.norm import (
     standardise,
     standardise_backward,
 )
+from core.kernels.reference.optim import adam, sgd
 from core.kernels.reference.pool import (
     avg_pool,
     avg_pool_backward,
@@ -79,6 +83,8 @@ from core.kernels.reference.region import (
 from core.kernels.reference.resample import resample, resample_backward
 
 __all__ = [
+    "adam",
+    "sgd",
     "matmul",
     "binary_cross_entropy",
     "binary_cross_entropy_slope",
@@ -86,12 +92,15 @@ __all__ = [
     "cross_entropy_backward",
     "huber",
     "huber_slope",
+    "softmax_loss",
+    "softmax_loss_backward",
     "target_distribution",
     "add_bias",
     "bias_gradient",
     "convolve",
     "convolve_input_gradient",
     "convolve_weight_gradient",
+    "dropout",
     "dropout_mask",
     "elu",
     "elu_backward",

@@ -135,6 +135,13 @@ def dropout_mask(shape: tuple[int, ...], p: float, key: int, first: int, like: A
     return (h >= threshold).reshape(shape)
 
 
+def dropout(x: Array, mask: Array, scale: float) -> Array:
+    """x * scale where `mask` is True, 0 elsewhere."""
+    y = ufunc("multiply", x, mask)
+    y *= scale
+    return y
+
+
 def _mix(h: Array) -> Array:
     h ^= h >> 16
     h *= 0x85EBCA6B

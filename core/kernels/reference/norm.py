@@ -10,6 +10,7 @@ import math
 
 from core.device import Array, array_module
 from core.kernels.layout import channels_last, empty, is_channels_last, ufunc, zeros
+from core.kernels.reference.activation import relu_, relu_backward
 
 # Values that are summed in their own dtype.
 _BLOCK = 4096
@@ -41,29 +42,49 @@ def batch_moments(x: Array) -> tuple[Array, Array]:
     return mean, channel_sums(ufunc("multiply", centred, centred)) / count - rest * rest
 
 
-def scale_channels(x: Array, mean: Array, scale: Array, shift: Array | None) -> Array:
-    """(x - mean) * scale + shift, each (C,)."""
+def scale_channels(
+    x: Array, mean: Array, scale: Array, shift: Array | None, relu: bool = False
+) -> Array:
+    """(x - mean) * scale + shift, each (C,); `relu` applies max(y, 0) to it."""
     y = ufunc("subtract", x, _channels(mean, x))
     y *= _channels(scale, x)
     if shift is not None:
         y += _channels(shift, x)
+    if relu:
+        relu_(y)
     return y
 
 
-def batch_norm_sums(gy: Array, x: Array, mean: Array) -> tuple[Array, Array]:
-    """The sums over each channel of gy and of gy * (x - mean), float64."""
+def batch_norm_sums(
+    gy: Array, x: Array, mean: Array, y: Array | None = None
+) -> tuple[Array, Array]:
+    """The sums over each channel of gy and of gy * (x - mean), float64.
+
+    With the result y of a fused ReLU, gy counts where y is positive.
+    """
+    if y is not None:
+        gy = relu_backward(gy, y)
     product = ufunc("subtract", x, _channels(mean, x))
     product *= gy
     return channel_sums(gy), channel_sums(product)
 
 
 def batch_norm_backward(
-    gy: Array, x: Array, mean: Array, rstd: Array, scale: Array, sums: tuple[Array, Array]
+    gy: Array,
+    x: Array,
+    mean: Array,
+    rstd: Array,
+    scale: Array,
+    sums: tuple[Array, Array],
+    y: Array | None = None,
 ) -> Array:
     """scale * (gy - mean of gy - (x - mean) * rstd^2 * mean of gy * (x - mean)).
 
-    The gradient for the input when the statistics are its own (Ioffe and Szegedy 2015, 3).
+    The gradient for the input when the statistics are its own (Ioffe and Szegedy 2015, 3);
+    `sums` and y as in `batch_norm_sums`.
     """
+    if y is not None:
+        gy = relu_backward(gy, y)
     count = x.size // x.shape[1]
     gx = ufunc("subtract", x, _channels(mean, x))
     gx *= _channels(-sums[1] / count * rstd * rstd, x)
