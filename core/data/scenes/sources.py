@@ -32,7 +32,7 @@ BACKGROUNDS: dict[Split, tuple[str, ...]] = {
 }
 _FROM_SKLEARN = ("china.jpg", "flower.jpg")
 
-# Whole ranges: the collection is ordered by writer, so most of the test split's writers are new.
+# Whole ranges, so that the splits can be named and never change.
 DIGITS: dict[Split, range] = {
     "train": range(0, 1257),
     "val": range(1257, 1437),
