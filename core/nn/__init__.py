@@ -14,7 +14,7 @@ from core.nn.activation import (
     Tanh,
     Upsample,
 )
-from core.nn.container import Concat, ModuleDict, ModuleList, Residual, Sequential
+from core.nn.container import Concat, ModuleDict, ModuleList, Residual, Sequential, chain
 from core.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose2d
 from core.nn.embedding import Embedding
 from core.nn.linear import Linear
@@ -54,6 +54,7 @@ __all__ = [
     "ModuleList",
     "Residual",
     "Sequential",
+    "chain",
     "Linear",
     "Conv1d",
     "Conv2d",

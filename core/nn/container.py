@@ -34,7 +34,9 @@ class _Numbered(Module):
         own = self._own_modules()
         if not isinstance(index, slice):
             return own[self._name_at(index)]
-        part = type(self)()
+        # A subclass may need arguments: its part is what it was made from.
+        kind = next(base for base in type(self).__mro__ if _Numbered in base.__bases__)
+        part = kind()
         for name in list(own)[index]:
             part.add_module(name, own[name])
         return part
@@ -75,15 +77,20 @@ class Sequential(_Numbered):
             self.add_module(str(i), each)  # type: ignore[arg-type]
 
     def forward(self, input: Any) -> Any:
-        waiting: Module | None = None
-        for module in self:
-            if waiting is not None and _fuses(waiting, module):
-                input, waiting = waiting.forward_relu(input), None
-                continue
-            if waiting is not None:
-                input = waiting(input)
-            waiting = module
-        return input if waiting is None else waiting(input)
+        return chain(input, *self)
+
+
+def chain(input: Any, *modules: Module) -> Any:
+    """What `Sequential(*modules)` computes, for modules that have their names elsewhere."""
+    waiting: Module | None = None
+    for module in modules:
+        if waiting is not None and _fuses(waiting, module):
+            input, waiting = waiting.forward_relu(input), None
+            continue
+        if waiting is not None:
+            input = waiting(input)
+        waiting = module
+    return input if waiting is None else waiting(input)
 
 
 class _Fusable(Protocol):

@@ -142,6 +142,24 @@ def test_a_slice_shares_its_modules_and_keeps_their_names() -> None:
     assert [name for name, _ in tail.named_children()] == ["1", "2", "3"]
 
 
+def test_a_slice_of_a_subclass_is_a_plain_chain() -> None:
+    class Network(nn.Sequential):
+        def __init__(self, width: int) -> None:
+            super().__init__({"first": nn.Linear(2, width), "second": nn.ReLU()})
+
+    part = Network(3)[:1]
+    assert type(part) is nn.Sequential
+    assert list(part.state_dict()) == ["first.weight", "first.bias"]
+
+
+def test_modules_with_names_elsewhere_run_as_a_chain() -> None:
+    model, x = chain().eval(), Tensor(values(3, 2, 6, 6), requires_grad=True)
+    y = nn.chain(x, *model)
+    np.testing.assert_array_equal(y.numpy(), model(x).numpy())
+    assert operations(y) == operations(model(x))
+    assert nn.chain(x) is x
+
+
 def test_a_module_may_stand_twice() -> None:
     relu = nn.ReLU()
     model = nn.Sequential(relu, nn.Linear(2, 2), relu)
