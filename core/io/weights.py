@@ -17,6 +17,7 @@ import core
 from core import device as dev
 from core.device import Array, DTypeLike
 from core.io.files import plain, write_bytes
+from core.nn.module import may_be_missing
 
 Arrays = dict[str, np.ndarray]
 
@@ -200,7 +201,7 @@ def check_fit(model: Stateful, arrays: Mapping[str, np.ndarray], where: str) -> 
     """Raise ValueError unless `arrays` have exactly the names and shapes of the model's."""
     expected = model.state_dict()
     problems = [
-        *_listed("lacks", [n for n in expected if n not in arrays]),
+        *_listed("lacks", [n for n in expected if n not in arrays and not may_be_missing(n)]),
         *_listed("has unknown", [n for n in arrays if n not in expected]),
         *_listed(
             "has other shapes:",

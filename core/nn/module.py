@@ -172,6 +172,19 @@ class Module:
         """This module and all inside."""
         return (module for _, module in self.named_modules())
 
+    def get_submodule(self, target: str) -> Module:
+        """The module under a dotted name; "" is this one. Raises AttributeError for none such."""
+        module: Module = self
+        for name in target.split(".") if target else ():
+            found = module._own_modules().get(name)
+            if found is None:
+                raise AttributeError(
+                    f"{type(self).__name__} has no module {target!r}: {type(module).__name__} "
+                    f"has {_some(list(module._own_modules())) or 'none'}"
+                )
+            module = found
+        return module
+
     def named_parameters(
         self, prefix: str = "", recurse: bool = True
     ) -> Iterator[tuple[str, Parameter]]:
@@ -312,10 +325,11 @@ class Module:
 
         Everything is checked before anything is written. Raises RuntimeError, which lists what
         differs, for a value of another shape or kind and, when `strict`, for missing and
-        unexpected names.
+        unexpected names. As in PyTorch, the counts of batches may be missing, which older
+        files do not have.
         """
         own = self._named_state()
-        missing = [name for name in own if name not in state]
+        missing = [name for name in own if name not in state and not may_be_missing(name)]
         unexpected = [name for name in state if name not in own]
         wrong = [
             problem
@@ -350,6 +364,11 @@ class Module:
         for key, module in children.items():
             lines.append(f"({key}): {module!r}".replace("\n", "\n  "))
         return "\n  ".join([f"{name}(", *lines]) + "\n)"
+
+
+def may_be_missing(name: str) -> bool:
+    """Whether a state dict without this name is complete all the same."""
+    return name.rpartition(".")[2] == "num_batches_tracked"
 
 
 def zero_gradient(tensor: Tensor, set_to_none: bool) -> None:

@@ -196,6 +196,14 @@ def test_weights_of_another_model_say_what_differs(tmp_path: Path) -> None:
         np.testing.assert_array_equal(model.state_dict()[name], array)
 
 
+def test_counts_of_batches_may_be_missing_in_a_file(tmp_path: Path) -> None:
+    model, path = nn.BatchNorm2d(2), tmp_path / "old.safetensors"
+    state = {n: a + 2 for n, a in model.state_dict().items() if n != "num_batches_tracked"}
+    weights.save(path, state)
+    weights.load_model(model, path)
+    np.testing.assert_array_equal(model.state_dict()["weight"], [3, 3])
+
+
 def test_a_checkpoint_is_not_taken_for_weights(tmp_path: Path) -> None:
     path = tmp_path / "last.safetensors"
     weights.save(path, {}, {"checkpoint": "1"})

@@ -215,6 +215,28 @@ def test_a_state_that_does_not_fit_changes_nothing_and_is_described() -> None:
         nn.BatchNorm1d(1).load_state_dict({"running_mean": np.ones(1, complex)}, strict=False)
 
 
+def test_counts_of_batches_may_be_missing() -> None:
+    """Files from before PyTorch 0.4.1 do not have them, and PyTorch takes those too."""
+    layer = nn.BatchNorm1d(2)
+    state = {n: a + 1 for n, a in layer.state_dict().items() if n != "num_batches_tracked"}
+    assert layer.load_state_dict(state) == ([], [])
+    np.testing.assert_array_equal(layer.state_dict()["running_mean"], [1, 1])
+    assert layer.state_dict()["num_batches_tracked"] == 0
+    with pytest.raises(RuntimeError, match="missing: running_mean"):
+        layer.load_state_dict({n: a for n, a in state.items() if n != "running_mean"})
+
+
+def test_modules_are_found_by_their_dotted_names() -> None:
+    net = Net()
+    assert net.get_submodule("first.conv") is net.first.conv
+    assert net.get_submodule("again") is net.first
+    assert net.get_submodule("") is net
+    with pytest.raises(AttributeError, match=r"Net has no module 'first.scale': Block has conv, n"):
+        net.get_submodule("first.scale")
+    with pytest.raises(AttributeError, match=r"no module 'head\.0': Linear has none"):
+        net.get_submodule("head.0")
+
+
 def test_a_state_that_is_not_strict_may_lack_and_have_names() -> None:
     layer = nn.Linear(2, 1)
     result = layer.load_state_dict({"weight": np.ones((1, 2)), "extra": np.ones(1)}, strict=False)
