@@ -7,6 +7,9 @@ Random ones draw on the host, in the order of the logical shape, from the core's
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -24,6 +27,27 @@ _GAINS = {
     "relu": math.sqrt(2),
     "selu": 3 / 4,
 }
+
+
+class _Mode(threading.local):
+    draws = True
+
+
+_mode = _Mode()
+
+
+@contextmanager
+def skip_draws() -> Iterator[None]:
+    """Draw nothing inside: what the random initialisers are given keeps its values.
+
+    For a network that is built to be loaded or counted: its weights stay zeros, which take no
+    time and, until something is written there, no memory.
+    """
+    before, _mode.draws = _mode.draws, False
+    try:
+        yield
+    finally:
+        _mode.draws = before
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -61,6 +85,8 @@ def normal_(
     generator: np.random.Generator | None = None,
 ) -> Tensor:
     """Draw from the normal distribution."""
+    if not _mode.draws:
+        return tensor
     values = _generator(generator).standard_normal(tensor.shape, _draw_dtype(tensor))
     values *= std
     values += mean
@@ -74,6 +100,8 @@ def uniform_(
     generator: np.random.Generator | None = None,
 ) -> Tensor:
     """Draw uniformly from [a, b)."""
+    if not _mode.draws:
+        return tensor
     values = _generator(generator).random(tensor.shape, _draw_dtype(tensor))
     values *= b - a
     values += a
@@ -155,6 +183,8 @@ def orthogonal_(
     """A random (semi-)orthogonal matrix of the first axis by all others (Saxe et al. 2014)."""
     if tensor.ndim < 2:
         raise ValueError(f"orthogonal_: tensor has shape {tensor.shape}, expected two axes or more")
+    if not _mode.draws:
+        return tensor
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     draws = _generator(generator).standard_normal((max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(draws)

@@ -133,3 +133,16 @@ def test_gains_are_pytorchs(name: str, param: float | None) -> None:
     torch = pytest.importorskip("torch")
     expected = torch.nn.init.calculate_gain(name, param)
     assert init.calculate_gain(name, param) == pytest.approx(expected)
+
+
+def test_draws_can_be_skipped() -> None:
+    core.seed(0)
+    before = core.device.random.host.bit_generator.state
+    with init.skip_draws():
+        layer, norm = nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3)
+        init.orthogonal_(layer.weight)
+        init.kaiming_normal_(layer.weight)
+    assert not layer.weight.numpy().any()
+    np.testing.assert_array_equal(norm.state_dict()["weight"], 1)
+    assert core.device.random.host.bit_generator.state == before
+    assert nn.Conv2d(2, 3, 3).weight.numpy().all()
