@@ -3,34 +3,114 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 from core import nn
+from core.models import cifar_resnet, resnet
+from core.models.cifar_resnet import CifarResNet
 from core.models.deep_convnet import DeepConvNet
+from core.models.lenet import LeNet5, ModernLeNet5
 from core.models.mlp import MLP
+from core.models.resnet import ResNet
 from core.models.simple_convnet import SimpleConvNet
+from core.models.squeezenet import SqueezeNet
 
-__all__ = ["DeepConvNet", "MLP", "SimpleConvNet", "build", "NAMES"]
+__all__ = [
+    "CifarResNet",
+    "DeepConvNet",
+    "LeNet5",
+    "MLP",
+    "ModernLeNet5",
+    "ResNet",
+    "SimpleConvNet",
+    "SqueezeNet",
+    "build",
+    "input_shape",
+    "NAMES",
+]
 
 
-def _mlp(in_channels: int, image_size: int, num_classes: int) -> nn.Module:
-    return MLP(in_channels * image_size**2, num_classes=num_classes)
+@dataclass(frozen=True)
+class _Entry:
+    """How a network is made, and for which pictures unless others are asked for."""
+
+    make: Callable[..., nn.Module]
+    in_channels: int
+    image_size: int
+    num_classes: int
+    sized: bool = False
+    """Whether its parameters depend on the size of the pictures."""
 
 
-_BUILDERS: Mapping[str, Callable[[int, int, int], nn.Module]] = MappingProxyType(
-    {"simple_convnet": SimpleConvNet, "deep_convnet": DeepConvNet, "mlp": _mlp}
+def _mlp(in_channels: int, image_size: int, num_classes: int, **options: Any) -> nn.Module:
+    return MLP(in_channels * image_size**2, num_classes=num_classes, **options)
+
+
+def _digits(make: Callable[..., nn.Module]) -> _Entry:
+    return _Entry(make, 1, 28, 10, sized=True)
+
+
+def _cifar(make: Callable[..., nn.Module]) -> _Entry:
+    return _Entry(make, 3, 32, 10)
+
+
+def _imagenet(make: Callable[..., nn.Module], image_size: int = 224) -> _Entry:
+    return _Entry(make, 3, image_size, 1000)
+
+
+_ENTRIES: Mapping[str, _Entry] = MappingProxyType(
+    {
+        "simple_convnet": _digits(SimpleConvNet),
+        "deep_convnet": _digits(DeepConvNet),
+        "mlp": _digits(_mlp),
+        "lenet5": _digits(LeNet5),
+        "lenet5_modern": _digits(ModernLeNet5),
+        "squeezenet1_0": _imagenet(partial(SqueezeNet, "1_0")),
+        "squeezenet1_1": _imagenet(partial(SqueezeNet, "1_1")),
+        **{f"resnet{d}": _imagenet(partial(ResNet, d)) for d in resnet.DEPTHS},
+        **{f"cifar_resnet{d}": _cifar(partial(CifarResNet, d)) for d in cifar_resnet.DEPTHS},
+    }
 )
 
-NAMES = tuple(_BUILDERS)
+NAMES = tuple(_ENTRIES)
 
 
 def build(
-    name: str, *, in_channels: int = 1, image_size: int = 28, num_classes: int = 10
+    name: str,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    image_size: int | None = None,
+    **options: Any,
 ) -> nn.Module:
-    """A new network for square pictures (N, in_channels, image_size, image_size).
+    """A new network for pictures (N, in_channels, H, W) that gives logits (N, num_classes).
 
-    Raises ValueError for a name that is not among NAMES.
+    What is left out is as published: digits of 28 pixels and 10 classes for the book's small
+    networks, CIFAR-10 for its ResNets, ImageNet for the others. `image_size` counts for networks
+    whose affine layers depend on it; the others take any size they were not made too deep for.
+    `options` go to the class. `nn.init.skip_draws()` saves the time of drawing weights that
+    are loaded anyway. Raises ValueError for a name that is not among NAMES.
     """
-    if name not in _BUILDERS:
+    entry = _entry(name)
+    settings: dict[str, Any] = {
+        "in_channels": entry.in_channels if in_channels is None else in_channels,
+        "num_classes": entry.num_classes if num_classes is None else num_classes,
+    }
+    if entry.sized:
+        settings["image_size"] = entry.image_size if image_size is None else image_size
+    return entry.make(**settings, **options)
+
+
+def input_shape(name: str) -> tuple[int, int, int]:
+    """(channels, height, width) of the pictures that a network is published for."""
+    entry = _entry(name)
+    return entry.in_channels, entry.image_size, entry.image_size
+
+
+def _entry(name: str) -> _Entry:
+    if name not in _ENTRIES:
         raise ValueError(f"model {name!r} is unknown; expected one of {', '.join(NAMES)}")
-    return _BUILDERS[name](in_channels, image_size, num_classes)
+    return _ENTRIES[name]
