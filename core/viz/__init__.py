@@ -5,16 +5,25 @@ between calls, and any number of threads may draw.
 """
 
 from core.viz.boxes import draw_boxes
+from core.viz.comparisons import histograms, lines, paths, scatter
 from core.viz.figure import save
 from core.viz.grid import filters, image_grid
+from core.viz.inside import feature_maps, graph, heat
 from core.viz.plots import confusion_matrix, curves, precision_recall
 
 __all__ = [
     "confusion_matrix",
     "curves",
     "draw_boxes",
+    "feature_maps",
     "filters",
+    "graph",
+    "heat",
+    "histograms",
     "image_grid",
+    "lines",
+    "paths",
     "precision_recall",
     "save",
+    "scatter",
 ]
