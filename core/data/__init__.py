@@ -6,6 +6,7 @@ Scenes and augmentation are modules of their own: ``from core.data import scenes
 from core.data.cifar import cifar10
 from core.data.dataset import ArrayDataset, BatchDataset, Dataset, stratified
 from core.data.digits import embedded_digits
+from core.data.flowers import flowers
 from core.data.folder import ImageFolder
 from core.data.idx import fashion_mnist, mnist, read_idx
 from core.data.images import read_image, resize, save_image
@@ -25,6 +26,7 @@ __all__ = [
     "embedded_digits",
     "fashion_mnist",
     "find",
+    "flowers",
     "mnist",
     "read_idx",
     "read_image",

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import os
-import tarfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.data import roots
+from core.data.archive import read_members
 from core.data.dataset import ArrayDataset, Split, check_labels, check_split
 
 CIFAR10_CLASSES = (
@@ -76,42 +73,14 @@ def _read_batch(path: Path) -> bytes:
 
 
 def _read_archive(path: Path, files: tuple[str, ...]) -> dict[str, bytes]:
-    """The wanted members in their order, from one bounded pass over the archive."""
-    found: dict[str, bytes] = {}
-    try:
-        with gzip.open(path, "rb") as inflated:
-            bounded = _BoundedReader(inflated, _MAX_ARCHIVE_BYTES)
-            with tarfile.open(fileobj=bounded, mode="r|", bufsize=1 << 20) as archive:
-                for member in archive:
-                    if member.size > _MAX_FILE_BYTES:
-                        raise ValueError(f"member {member.name!r} has {member.size} bytes")
-                    if member.name not in files:
-                        continue
-                    content = archive.extractfile(member) if member.isfile() else None
-                    if content is None or member.name in found:
-                        raise ValueError(f"member {member.name!r} is no file or is there twice")
-                    found[member.name] = content.read()
-    except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError) as error:
-        raise ValueError(f"{path}: broken archive ({error})") from error
+    """The wanted members in their order."""
+    found = read_members(
+        path, files.__contains__, max_file=_MAX_FILE_BYTES, max_archive=_MAX_ARCHIVE_BYTES
+    )
     missing = [file for file in files if file not in found]
     if missing:
         raise ValueError(f"{path}: the archive lacks {', '.join(missing)}")
     return {file: found[file] for file in files}
-
-
-class _BoundedReader(io.RawIOBase):
-    """A stream that refuses to give more than ``limit`` bytes, whatever tar headers ask for."""
-
-    def __init__(self, stream: gzip.GzipFile, limit: int) -> None:
-        self._stream = stream
-        self._left = limit
-
-    def read(self, size: int = -1, /) -> bytes:
-        data = self._stream.read(min(size, self._left + 1) if size >= 0 else self._left + 1)
-        self._left -= len(data)
-        if self._left < 0:
-            raise ValueError("it inflates to more than the published archive holds")
-        return data
 
 
 def _dataset(batches: dict[str, bytes]) -> ArrayDataset:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,11 +47,16 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     if path.stat().st_size == 0:
         raise ValueError(f"{path}: the file is empty")
     with path.open("rb") as file:
-        try:
-            return _decode(file, max_pixels)
-        # Decoders let whatever their parsers stumble over through: struct.error, SyntaxError ...
-        except Exception as error:
-            raise ValueError(f"{path}: {_reason(error)}") from error
+        return decode_image(file, str(path), max_pixels=max_pixels)
+
+
+def decode_image(file: BinaryIO, name: str, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """As `read_image`, from an open binary file that errors call `name`."""
+    try:
+        return _decode(file, max_pixels)
+    # Decoders let whatever their parsers stumble over through: struct.error, SyntaxError ...
+    except Exception as error:
+        raise ValueError(f"{name}: {_reason(error)}") from error
 
 
 def save_image(path: str | os.PathLike[str], picture: Picture, *, quality: int = 92) -> None:

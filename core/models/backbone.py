@@ -1,0 +1,87 @@
+"""Our own backbone: a small VGG that ships with the package, trained by this core."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from core import functional as F
+from core import nn
+from core.models.initialise import he_normal
+from core.tape import no_grad
+from core.tensor import Tensor
+
+# What pictures in 0..1 are brought to, as torchvision's networks want them.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+class Backbone(nn.Module):
+    """Pairs of 3x3 convolutions with ReLU, a pooling between pairs; then the mean and one layer.
+
+    VGG's plan (Simonyan and Zisserman 2015) in small: input (N, 3, H, W) of at least 16 pixels, by
+    default five pairs of 32 to 256 filters at strides 1 to 16; result: logits (N, num_classes).
+    With the defaults 2,356,426 parameters. `batch_norm` stands behind each convolution while the
+    network is trained; `folded` takes it away without changing a result. Weights start as He et
+    al. 2015 draw them.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        *,
+        channels: Sequence[int] = (32, 64, 128, 256, 256),
+        batch_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        inputs = 3
+        for stage, outputs in enumerate(channels):
+            layers += [nn.MaxPool2d(2)] * (stage > 0)
+            for first in (inputs, outputs):
+                layers.append(nn.Conv2d(first, outputs, 3, padding=1))
+                layers += [nn.BatchNorm2d(outputs)] * batch_norm + [nn.ReLU()]
+            inputs = outputs
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Linear(inputs, num_classes)
+        he_normal(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = F.adaptive_avg_pool2d(self.features(x), 1).flatten(1)
+        return self.classifier(pooled)
+
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """The result of each pair of convolutions, at strides 1, 2, 4, ..."""
+        found = []
+        part = nn.Sequential()
+        for layer in self.features:
+            if isinstance(layer, nn.MaxPool2d):
+                x = part(x)
+                found.append(x)
+                part = nn.Sequential()
+            part.append(layer)
+        return [*found, part(x)]
+
+
+def folded(model: Backbone) -> Backbone:
+    """The same network without batch norm: its running statistics go into the convolutions.
+
+    y = (w x + b - mean) g / sqrt(var + eps) + beta is a convolution again (Jacob et al. 2018,
+    section 3.2).
+    """
+    layers = list(model.features)
+    convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+    norms = [layer for layer in layers if isinstance(layer, nn.BatchNorm2d)]
+    channels = [layer.out_channels for layer in convolutions[::2]]
+    result = Backbone(model.classifier.out_features, channels=channels)
+    with no_grad():
+        targets = [layer for layer in result.features if isinstance(layer, nn.Conv2d)]
+        for target, source, norm in zip(targets, convolutions, norms, strict=True):
+            mean, var = norm.running_mean.numpy(), norm.running_var.numpy()
+            factor = norm.weight.numpy() / np.sqrt(var + norm.eps)
+            target.weight.copy_(source.weight.numpy() * factor[:, None, None, None])
+            bias = norm.bias.numpy() + (source.bias.numpy() - mean) * factor
+            target.bias.copy_(bias)
+        result.classifier.load_state_dict(model.classifier.state_dict())
+    return result.train(model.training)
