@@ -9,7 +9,6 @@ import numpy as np
 from core import functional as F
 from core import nn
 from core.models.initialise import he_normal
-from core.tape import no_grad
 from core.tensor import Tensor
 
 # What pictures in 0..1 are brought to, as torchvision's networks want them.
@@ -75,13 +74,16 @@ def folded(model: Backbone) -> Backbone:
     norms = [layer for layer in layers if isinstance(layer, nn.BatchNorm2d)]
     channels = [layer.out_channels for layer in convolutions[::2]]
     result = Backbone(model.classifier.out_features, channels=channels)
-    with no_grad():
-        targets = [layer for layer in result.features if isinstance(layer, nn.Conv2d)]
-        for target, source, norm in zip(targets, convolutions, norms, strict=True):
-            mean, var = norm.running_mean.numpy(), norm.running_var.numpy()
-            factor = norm.weight.numpy() / np.sqrt(var + norm.eps)
-            target.weight.copy_(source.weight.numpy() * factor[:, None, None, None])
-            bias = norm.bias.numpy() + (source.bias.numpy() - mean) * factor
-            target.bias.copy_(bias)
-        result.classifier.load_state_dict(model.classifier.state_dict())
+    targets = [layer for layer in result.features if isinstance(layer, nn.Conv2d)]
+    for target, source, norm in zip(targets, convolutions, norms, strict=True):
+        weight, bias = _fold(source, norm)
+        target.load_state_dict({"weight": weight, "bias": bias})
+    result.classifier.load_state_dict(model.classifier.state_dict())
     return result.train(model.training)
+
+
+def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[np.ndarray, np.ndarray]:
+    state, own = norm.state_dict(), convolution.state_dict()
+    factor = state["weight"] / np.sqrt(state["running_var"] + norm.eps)
+    bias = state["bias"] + (own["bias"] - state["running_mean"]) * factor
+    return own["weight"] * factor[:, None, None, None], bias

@@ -1,0 +1,234 @@
+"""Train the backbone that ships with the package: SqueezeNet's features, learned without labels.
+
+The teacher is SqueezeNet trained on ImageNet; the student learns to predict its maps at strides 4,
+8 and 16 (Romero et al. 2015, section 2.2, at three depths at once) on the training pictures of
+flowers and CIFAR-10, and the classes of CIFAR-10. It sees no label of a flower, so that transfer to
+flowers is honest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import core
+from core import data, nn, optim
+from core import functional as F
+from core.cli import TrainingOptions, run_command
+from core.data import augment
+from core.data.dataset import ArrayDataset
+from core.data.rng import Draws
+from core.io import weights
+from core.models.backbone import MEAN, STD, Backbone, folded
+from core.models.squeezenet import SqueezeNet
+from core.tape import no_grad
+from core.tensor import Tensor
+from core.training.run import BEST, Run
+from core.training.trainer import Figures, Trainer, evaluate
+
+_SIZE = 64
+_UNLABELLED = len(data.cifar.CIFAR10_CLASSES)
+# Layers of the teacher by the stage of the student that predicts them, and their channels.
+_TAPS = {2: (5, 256), 3: (10, 512), 4: (12, 512)}
+_HELD_OUT = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(TrainingOptions):
+    """Distil a backbone; needs flowers, CIFAR-10 and the teacher's weights under the data root."""
+
+    teacher: Path | None = None
+    """Weights of SqueezeNet 1.0; by default pretrained/squeezenet1_0.safetensors."""
+
+    epochs: int = 10
+    """How many times to go through the training set: CIFAR-10 once, the flowers eight times."""
+
+    batch_size: int = 64
+    """Samples in one step."""
+
+    lr: float = 0.002
+    """The largest learning rate of the cycle."""
+
+    flowers: int = 8
+    """How often a picture of a flower comes in one epoch."""
+
+
+class Distillation(nn.Module):
+    """The student, and what turns its maps into predictions of the teacher's (1x1 convolutions).
+
+    `forward` takes pictures (N, 3, 64, 64), normalised, and gives the logits and a prediction for
+    each tapped layer.
+    """
+
+    def __init__(self, student: Backbone) -> None:
+        super().__init__()
+        self.student = student
+        widths = [m.out_channels for m in student.features if isinstance(m, nn.Conv2d)][1::2]
+        self.regressors = nn.ModuleList(
+            nn.Conv2d(widths[stage], channels, 1) for stage, (_, channels) in _TAPS.items()
+        )
+
+    def forward(self, x: Tensor, sizes: list[tuple[int, int]]) -> tuple[Tensor, list[Tensor]]:
+        maps = self.student.stages(x)
+        predictions = [
+            regressor(F.adaptive_avg_pool2d(maps[stage], size))
+            for stage, regressor, size in zip(_TAPS, self.regressors, sizes, strict=True)
+        ]
+        pooled = F.adaptive_avg_pool2d(maps[-1], 1).flatten(1)
+        return self.student.classifier(pooled), predictions
+
+
+def main(options: Options) -> dict[str, Any]:
+    """Train, fold the batch norms away, save; returns the summary."""
+    core.seed(options.seed)
+    train, held_out = _pictures(options)
+    teacher = load_teacher(options.teacher, options.data_root)
+    run = Run.create(options.out, "core", "distil", options)
+    model = Distillation(Backbone(_UNLABELLED, batch_norm=True))
+    forward = objective(teacher)
+    loader = data.DataLoader(
+        train, options.batch_size, shuffle=True, seed=options.seed, transform=_augmented
+    )
+    validation = data.DataLoader(held_out, options.batch_size, transform=_plain)
+    optimizer = optim.AdamW(model.parameters(), lr=options.lr, weight_decay=0.02)
+    trainer = Trainer(
+        model=model,
+        optimizer=optimizer,
+        loader=loader,
+        forward=forward,
+        evaluate=lambda: evaluate(model, validation, forward),
+        monitor="loss",
+        mode="min",
+        schedule=optim.OneCycleLR(
+            optimizer, options.lr, total_steps=options.epochs * len(loader), pct_start=0.2
+        ),
+        schedule_per="step",
+        run=run,
+    )
+    trainer.fit(options.epochs, resume=options.resume)
+    trainer.restore_best()
+    student = folded(model.student).eval()
+    figures = evaluate(model, validation, forward)
+    card = weights.Card(
+        architecture="backbone",
+        classes=data.cifar.CIFAR10_CLASSES,
+        data="CIFAR-10 and flowers, distilled from SqueezeNet 1.0 (ImageNet)",
+        metrics=figures,
+        seed=options.seed,
+    )
+    weights.save_model(student, run.path("backbone.safetensors"), card, dtype=np.float16)
+    assert run.path(BEST).is_file()
+    return run.finish({**figures, "parameters": student.num_parameters()})
+
+
+def load_teacher(path: Path | None, data_root: Path | None) -> SqueezeNet:
+    """SqueezeNet 1.0 with ImageNet weights, for inference; see `core.data.find` for what raises."""
+    name = "squeezenet1_0.safetensors"
+    if path is None:
+        path = data.find("pretrained", [name], data_root) / name
+    with nn.init.skip_draws():
+        teacher = SqueezeNet("1_0")
+    weights.load_model(teacher, path)
+    return teacher.eval().requires_grad_(False)
+
+
+def objective(teacher: SqueezeNet) -> Callable[[nn.Module, Any], tuple[Tensor, Figures]]:
+    """The `Forward` of the training: squared errors of maps, in units of the maps' variance.
+
+    A batch is (pictures in 0..1, labels); where a label is 10 the class counts nothing.
+    """
+
+    def forward(model: nn.Module, batch: Any) -> tuple[Tensor, Figures]:
+        pictures, labels = batch
+        x = Tensor(normalised(pictures))
+        wanted = [Tensor(t) for t in teacher_maps(teacher, x)]
+        logits, predictions = model(x, [t.shape[2:] for t in wanted])
+        errors = [F.mse_loss(p, t) for p, t in zip(predictions, wanted, strict=True)]
+        distance = (errors[0] + errors[1] + errors[2]) / 3
+        known = labels != _UNLABELLED
+        loss, figures = distance, {"distance": distance.item()}
+        if known.any():
+            cross_entropy = F.cross_entropy(logits, labels, ignore_index=_UNLABELLED)
+            loss = loss + 0.2 * cross_entropy
+            right = logits.numpy().argmax(axis=1) == labels
+            figures["accuracy"] = float(right[known].mean())
+        return loss, figures
+
+    return forward
+
+
+def teacher_maps(teacher: SqueezeNet, x: Tensor) -> list[NDArray[np.float32]]:
+    """The tapped maps of the teacher, each divided by its standard deviation over the batch."""
+    maps = []
+    with no_grad():
+        for number, layer in enumerate(teacher[0]):
+            x = layer(x)
+            if any(number == tap for tap, _ in _TAPS.values()):
+                values = x.numpy()
+                maps.append(values / (values.std() + np.float32(1e-6)))
+    return maps
+
+
+def normalised(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Pictures (N, 3, H, W) of 0..1 as ImageNet's networks take them."""
+    shape = (1, 3, 1, 1)
+    mean, std = (np.array(v, np.float32).reshape(shape) for v in (MEAN, STD))
+    return (pictures - mean) / std
+
+
+def _pictures(options: Options) -> tuple[ArrayDataset, ArrayDataset]:
+    """All training pictures at 64 pixels, flowers without labels; and a thousand held out."""
+    cifar = data.cifar10("train", options.data_root)
+    flowers = data.flowers("train", options.data_root, size=_SIZE)
+    known, held = cifar.split([len(cifar) - _HELD_OUT, _HELD_OUT], seed=0)
+    plants, held_plants = flowers.split([0.9, 0.1], seed=0)
+    classes = (*cifar.classes, "unlabelled")
+
+    def joined(part: ArrayDataset, unlabelled: ArrayDataset, times: int) -> ArrayDataset:
+        images = np.concatenate([_enlarged(part.images), *[unlabelled.images] * times])
+        none = np.full(times * len(unlabelled), _UNLABELLED)
+        return ArrayDataset(images, np.concatenate([part.labels, none]), classes)
+
+    return joined(known, plants, options.flowers), joined(held, held_plants, 1)
+
+
+def _enlarged(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pictures (N, 3, 32, 32) at twice the size, a thousand at a time."""
+    result = np.empty((len(images), 3, _SIZE, _SIZE), np.uint8)
+    for i in range(0, len(images), 1000):
+        part = Tensor(images[i : i + 1000].astype(np.float32))
+        grown = F.interpolate(part, (_SIZE, _SIZE), mode="bilinear").numpy()
+        result[i : i + 1000] = np.rint(np.clip(grown, 0, 255))
+    return result
+
+
+_AUGMENTATION = augment.Compose(
+    [
+        augment.RandomHorizontalFlip(),
+        augment.RandomAffine(10, 0.1, (0.8, 1.4), interpolation="bilinear"),
+        augment.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2),
+    ]
+)
+
+
+def _augmented(batch: tuple[NDArray[np.uint8], NDArray[np.int64]], draws: Draws) -> Any:
+    images, labels = batch
+    return _AUGMENTATION(augment.Batch(_scaled(images)), draws).images, labels
+
+
+def _plain(batch: tuple[NDArray[np.uint8], NDArray[np.int64]], draws: Draws) -> Any:
+    images, labels = batch
+    return _scaled(images), labels
+
+
+def _scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return images.astype(np.float32) / np.float32(255)
+
+
+if __name__ == "__main__":
+    run_command(main, Options)
