@@ -21,7 +21,7 @@ class Backbone(nn.Module):
 
     VGG's plan (Simonyan and Zisserman 2015) in small: input (N, 3, H, W) of at least 16 pixels, by
     default five pairs of 32 to 256 filters at strides 1 to 16; result: logits (N, num_classes).
-    With the defaults 2,356,426 parameters. `batch_norm` stands behind each convolution while the
+    With the defaults 2,354,986 parameters. `batch_norm` stands behind each convolution while the
     network is trained; `folded` takes it away without changing a result. Weights start as He et
     al. 2015 draw them.
     """

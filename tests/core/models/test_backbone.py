@@ -1,0 +1,85 @@
+"""The backbone, and the distillation that trains it, in small."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import core
+from core import Tensor, distil, nn, optim
+from core.models.backbone import Backbone, folded
+from core.models.squeezenet import SqueezeNet
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    core.seed(0)
+
+
+def pictures(n: int = 4, size: int = 32) -> np.ndarray:
+    return np.random.default_rng(0).random((n, 3, size, size)).astype(np.float32)
+
+
+def test_its_size_is_what_it_says() -> None:
+    assert Backbone().num_parameters() == 2_354_986
+    model = Backbone(5, channels=(4, 8, 8))
+    assert model(Tensor(pictures())).shape == (4, 5)
+    assert [s.shape for s in model.stages(Tensor(pictures()))] == [
+        (4, 4, 32, 32),
+        (4, 8, 16, 16),
+        (4, 8, 8, 8),
+    ]
+
+
+def test_the_stages_end_in_what_the_classifier_sees() -> None:
+    model = Backbone(5, channels=(4, 8))
+    x = Tensor(pictures())
+    pooled = model.stages(x)[-1].numpy().mean(axis=(2, 3))
+    np.testing.assert_allclose(
+        pooled @ model.classifier.weight.numpy().T + model.classifier.bias.numpy(),  # type: ignore[union-attr]
+        model(x).numpy(),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_folding_changes_no_result() -> None:
+    model = Backbone(5, channels=(4, 8), batch_norm=True)
+    for _ in range(3):  # so that the running statistics are something
+        model(Tensor(3 * pictures(16) - 1))
+    model.eval()
+    plain = folded(model)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in plain.modules())
+    x = Tensor(pictures())
+    np.testing.assert_allclose(plain(x).numpy(), model(x).numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_the_student_comes_nearer_to_the_teacher() -> None:
+    teacher = SqueezeNet("1_0").eval().requires_grad_(False)
+    model = distil.Distillation(Backbone(10, channels=(4, 8, 16, 16, 16), batch_norm=True))
+    forward = distil.objective(teacher)
+    optimizer = optim.AdamW(model.parameters(), lr=0.01)
+    batch = pictures(6, 64), np.array([1, 2, 10, 10, 3, 10])
+    losses = []
+    for _ in range(8):
+        loss, figures = forward(model, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0]
+    assert set(figures) == {"distance", "accuracy"}
+    assert all(p.grad is None for p in teacher.parameters())
+
+
+def test_without_a_label_only_the_distance_counts() -> None:
+    teacher = SqueezeNet("1_0").eval().requires_grad_(False)
+    model = distil.Distillation(Backbone(10, channels=(4, 8, 16, 16, 16)))
+    loss, figures = distil.objective(teacher)(model, (pictures(2, 64), np.array([10, 10])))
+    assert list(figures) == ["distance"] and loss.item() == figures["distance"]
+
+
+def test_enlarged_pictures_keep_their_values() -> None:
+    flat = np.full((3, 3, 32, 32), 77, np.uint8)
+    grown = distil._enlarged(flat)
+    assert grown.shape == (3, 3, 64, 64) and (grown == 77).all()
