@@ -64,7 +64,8 @@ class Sequential(_Numbered):
 
     A convolution, a linear layer or a batch normalisation and the `ReLU` right behind it run as
     one node of the graph, which is faster and keeps less. Values, gradients and state-dict names
-    are those of the modules by themselves; a forward hook on either of the two switches it off.
+    are those of the modules by themselves; a forward hook on either of the two, or an output hook
+    on the first, switches it off.
     """
 
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
@@ -86,6 +87,7 @@ def chain(input: Any, *modules: Module) -> Any:
     for module in modules:
         if waiting is not None and _fuses(waiting, module):
             input, waiting = waiting.forward_relu(input), None
+            module.show_output(input)
             continue
         if waiting is not None:
             input = waiting(input)
@@ -104,7 +106,8 @@ def _fuses(module: Module, following: Module) -> TypeGuard[_Fusable]:
     return (
         type(following) is ReLU
         and _defines_both(type(module))
-        and not (module._forward_hooks or following._forward_hooks)
+        # What is between the two is never there to be shown.
+        and not (module._forward_hooks or module._output_hooks or following._forward_hooks)
     )
 
 

@@ -15,6 +15,7 @@ from core.tensor import Parameter, Tensor
 
 T = TypeVar("T")
 ForwardHook = Callable[["Module", tuple[Any, ...], Any], Any]
+OutputHook = Callable[["Module", Any], None]
 
 _LISTED = 6  # names of one kind that an error message lists
 
@@ -29,7 +30,7 @@ class IncompatibleKeys(NamedTuple):
 class RemovableHandle:
     """Takes a hook away again: by `remove()`, or at the end of a `with` block."""
 
-    def __init__(self, hooks: dict[object, ForwardHook], key: object) -> None:
+    def __init__(self, hooks: dict[object, Any], key: object) -> None:
         self._hooks = hooks
         self._key = key
 
@@ -63,6 +64,7 @@ class Module:
         self.training = True
         self._buffers: dict[str, bool] = {}  # name -> whether state_dict has it
         self._forward_hooks: dict[object, ForwardHook] = {}
+        self._output_hooks: dict[object, OutputHook] = {}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; every subclass defines it."""
@@ -74,7 +76,13 @@ class Module:
         for hook in tuple(self._forward_hooks.values()):
             replaced = hook(self, args, output)
             output = output if replaced is None else replaced
+        self.show_output(output)
         return output
+
+    def show_output(self, output: Any) -> None:
+        """Call the output hooks, for whoever computes this module's output without calling it."""
+        for hook in tuple(self._output_hooks.values()):
+            hook(self, output)
 
     # ------------------------------------------------------------------ registration
 
@@ -256,6 +264,17 @@ class Module:
         key = object()
         self._forward_hooks[key] = hook
         return RemovableHandle(self._forward_hooks, key)
+
+    def register_output_hook(self, hook: OutputHook) -> RemovableHandle:
+        """Call `hook(module, output)` after every forward; `remove()` the handle to stop.
+
+        Unlike a forward hook it cannot change the output and does not see the input, so that a
+        `Sequential` may still run the module and its neighbour as one node.
+        """
+        self._need_init()
+        key = object()
+        self._output_hooks[key] = hook
+        return RemovableHandle(self._output_hooks, key)
 
     def to(self, target: DTypeLike) -> Self:
         """Move all parameters and buffers to a device ("cpu", "cuda") or a float dtype.

@@ -95,6 +95,22 @@ def test_a_hook_on_either_neighbour_sees_its_result(hooked: int) -> None:
     assert operations(model(x))[0] == "conv2d_relu"
 
 
+def test_an_output_hook_leaves_the_node_that_it_stands_at_the_end_of() -> None:
+    model = chain()
+    x = Tensor(values(3, 2, 6, 6), requires_grad=True)
+    seen: list[tuple[nn.Module, Tensor]] = []
+    with model[1].register_output_hook(lambda *call: seen.append(call)):
+        y = model(x)
+        assert operations(y)[0] == "conv2d_relu"
+    assert [module for module, _ in seen] == [model[1]]
+    assert operations(seen[0][1]) == ["conv2d_relu"]
+    with model[0].register_output_hook(lambda *call: seen.append(call)):
+        assert operations(model(x))[:2] == ["conv2d", "relu"]
+    assert seen[1][1].numpy().min() < 0
+    model(x)
+    assert len(seen) == 2
+
+
 def test_a_subclass_with_its_own_forward_is_not_fused() -> None:
     class Doubled(nn.Linear):
         def forward(self, input: Any) -> Tensor:
