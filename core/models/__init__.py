@@ -9,24 +9,31 @@ from types import MappingProxyType
 from typing import Any
 
 from core import nn
-from core.models import cifar_resnet, resnet
+from core.models import cifar_resnet, resnet, vgg
+from core.models.alexnet import AlexNet, PublishedAlexNet
 from core.models.cifar_resnet import CifarResNet
 from core.models.deep_convnet import DeepConvNet
+from core.models.googlenet import GoogLeNet
 from core.models.lenet import LeNet5, ModernLeNet5
 from core.models.mlp import MLP
 from core.models.resnet import ResNet
 from core.models.simple_convnet import SimpleConvNet
 from core.models.squeezenet import SqueezeNet
+from core.models.vgg import VGG
 
 __all__ = [
+    "AlexNet",
     "CifarResNet",
     "DeepConvNet",
+    "GoogLeNet",
     "LeNet5",
     "MLP",
     "ModernLeNet5",
+    "PublishedAlexNet",
     "ResNet",
     "SimpleConvNet",
     "SqueezeNet",
+    "VGG",
     "build",
     "input_shape",
     "NAMES",
@@ -68,6 +75,12 @@ _ENTRIES: Mapping[str, _Entry] = MappingProxyType(
         "mlp": _digits(_mlp),
         "lenet5": _digits(LeNet5),
         "lenet5_modern": _digits(ModernLeNet5),
+        "alexnet": _imagenet(AlexNet),
+        "alexnet_published": _imagenet(PublishedAlexNet, 227),
+        **{f"vgg{d}": _imagenet(partial(VGG, d)) for d in vgg.DEPTHS},
+        **{f"vgg{d}_bn": _imagenet(partial(VGG, d, batch_norm=True)) for d in vgg.DEPTHS},
+        "googlenet": _imagenet(GoogLeNet),
+        "googlenet_published": _imagenet(partial(GoogLeNet, published=True)),
         "squeezenet1_0": _imagenet(partial(SqueezeNet, "1_0")),
         "squeezenet1_1": _imagenet(partial(SqueezeNet, "1_1")),
         **{f"resnet{d}": _imagenet(partial(ResNet, d)) for d in resnet.DEPTHS},

@@ -43,6 +43,8 @@ class CifarResNet(nn.Sequential):
     ValueError for a depth that is not 6 n + 2 and for another shortcut.
     """
 
+    linear: nn.Linear
+
     def __init__(
         self,
         depth: int = 20,

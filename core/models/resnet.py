@@ -69,8 +69,8 @@ class Bottleneck(nn.Module):
         self.relu3 = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        narrow = nn.chain(x, self.conv1, self.bn1, self.relu1)
-        y = nn.chain(narrow, self.conv2, self.bn2, self.relu2, self.conv3, self.bn3)
+        inner = (self.conv1, self.bn1, self.relu1, self.conv2, self.bn2, self.relu2)
+        y = nn.chain(x, *inner, self.conv3, self.bn3)
         return self.relu3(y + (x if self.downsample is None else self.downsample(x)))
 
 
@@ -95,6 +95,8 @@ class ResNet(nn.Sequential):
     convolutions where the shape changes (option B). Weights start as He et al. 2015 draw
     them. Raises ValueError for another depth.
     """
+
+    fc: nn.Linear
 
     def __init__(
         self, depth: int = 18, in_channels: int = 3, num_classes: int = 1000, *, width: int = 64

@@ -53,6 +53,9 @@ class SqueezeNet(nn.Sequential):
     0.01, biases at zero. Raises ValueError for another version.
     """
 
+    features: nn.Sequential
+    classifier: nn.Sequential
+
     def __init__(
         self,
         version: Version = "1_0",
