@@ -19,12 +19,14 @@ from core.models.mlp import MLP
 from core.models.resnet import ResNet
 from core.models.simple_convnet import SimpleConvNet
 from core.models.squeezenet import SqueezeNet
+from core.models.taps import Features, features
 from core.models.vgg import VGG
 
 __all__ = [
     "AlexNet",
     "CifarResNet",
     "DeepConvNet",
+    "Features",
     "GoogLeNet",
     "LeNet5",
     "MLP",
@@ -35,6 +37,7 @@ __all__ = [
     "SqueezeNet",
     "VGG",
     "build",
+    "features",
     "input_shape",
     "NAMES",
 ]
