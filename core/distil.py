@@ -24,10 +24,11 @@ from core.data import augment
 from core.data.dataset import ArrayDataset
 from core.data.rng import Draws
 from core.io import weights
-from core.models.backbone import MEAN, STD, Backbone, folded
+from core.models.backbone import Backbone, folded, normalised
 from core.models.squeezenet import SqueezeNet
 from core.tape import no_grad
 from core.tensor import Tensor
+from core.training.classifier import to_network
 from core.training.run import BEST, Run
 from core.training.trainer import Figures, Trainer, evaluate
 
@@ -174,13 +175,6 @@ def teacher_maps(teacher: SqueezeNet, x: Tensor) -> list[NDArray[np.float32]]:
     return maps
 
 
-def normalised(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Pictures (N, 3, H, W) of 0..1 as ImageNet's networks take them."""
-    shape = (1, 3, 1, 1)
-    mean, std = (np.array(v, np.float32).reshape(shape) for v in (MEAN, STD))
-    return (pictures - mean) / std
-
-
 def _pictures(options: Options) -> tuple[ArrayDataset, ArrayDataset]:
     """All training pictures at 64 pixels, flowers without labels; and a thousand held out."""
     cifar = data.cifar10("train", options.data_root)
@@ -218,16 +212,12 @@ _AUGMENTATION = augment.Compose(
 
 def _augmented(batch: tuple[NDArray[np.uint8], NDArray[np.int64]], draws: Draws) -> Any:
     images, labels = batch
-    return _AUGMENTATION(augment.Batch(_scaled(images)), draws).images, labels
+    return _AUGMENTATION(augment.Batch(to_network(images)), draws).images, labels
 
 
 def _plain(batch: tuple[NDArray[np.uint8], NDArray[np.int64]], draws: Draws) -> Any:
     images, labels = batch
-    return _scaled(images), labels
-
-
-def _scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return images.astype(np.float32) / np.float32(255)
+    return to_network(images), labels
 
 
 if __name__ == "__main__":

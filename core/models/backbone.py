@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core import functional as F
 from core import nn
@@ -61,6 +62,13 @@ class Backbone(nn.Module):
                 part = nn.Sequential()
             part.append(layer)
         return [*found, part(x)]
+
+
+def normalised(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Pictures (N, 3, H, W) of 0..1 as ImageNet's networks take them."""
+    shape = (1, 3, 1, 1)
+    mean, std = (np.array(v, np.float32).reshape(shape) for v in (MEAN, STD))
+    return (pictures - mean) / std
 
 
 def folded(model: Backbone) -> Backbone:

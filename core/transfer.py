@@ -1,0 +1,183 @@
+"""Few labelled pictures: a network from scratch against trained ones (book, 8.2.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import core
+from core import data, models, nn, optim
+from core.cli import TrainingOptions, run_command
+from core.data import augment
+from core.data.dataset import ArrayDataset
+from core.data.rng import Draws
+from core.io import weights
+from core.models.backbone import Backbone, normalised
+from core.tape import no_grad
+from core.tensor import Tensor
+from core.training.classifier import to_network
+from core.training.run import Run
+from core.training.trainer import Trainer
+from core.training.transfer import depth_groups, freeze_below, replace_head
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(TrainingOptions):
+    """Learn flowers from 10, 50 and 200 pictures of each kind, from scratch and by transfer."""
+
+    counts: tuple[int, ...] = (10, 50, 200)
+    """Labelled pictures of each class."""
+
+    ways: tuple[str, ...] = ()
+    """Which of the ways to compare; by default all: see core.transfer.WAYS."""
+
+    size: int = 96
+    """Pixels that pictures are scaled to."""
+
+    seeds: int = 3
+    """How many times each training is repeated, with other pictures."""
+
+    epochs: int = 0
+    """How many times to go through the pictures; 0 takes as many as give 250 steps."""
+
+    batch_size: int = 32
+    """Samples in one step."""
+
+    validation: bool = False
+    """Score on training pictures that are not used, to choose a recipe, instead of on the test."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to begin, and to go on."""
+
+    make: Callable[[Path | None], nn.Module]
+    lr: float
+    frozen: bool = False
+    decay: float = 1.0
+
+
+def _squeezenet(data_root: Path | None) -> nn.Module:
+    name = "squeezenet1_0.safetensors"
+    with nn.init.skip_draws():
+        model = models.build("squeezenet1_0")
+    weights.load_model(model, data.find("pretrained", [name], data_root) / name)
+    return model
+
+
+def _backbone(data_root: Path | None) -> nn.Module:
+    model = Backbone(10)
+    with weights.shipped("core.models", "backbone.safetensors") as path:
+        weights.load_model(model, path)
+    return model
+
+
+WAYS: Mapping[str, Way] = MappingProxyType(
+    {
+        "from scratch": Way(lambda root: Backbone(10, batch_norm=True), lr=0.003),
+        "our backbone, frozen": Way(_backbone, lr=0.01, frozen=True),
+        "our backbone, fine-tuned": Way(_backbone, lr=0.001, decay=0.8),
+        "ImageNet SqueezeNet, frozen": Way(_squeezenet, lr=0.01, frozen=True),
+        "ImageNet SqueezeNet, fine-tuned": Way(_squeezenet, lr=0.001, decay=0.9),
+    }
+)
+
+
+def main(options: Options) -> dict[str, Any]:
+    """Train and score every way on every count; returns the summary.
+
+    Raises ValueError for a way or a count that there is not.
+    """
+    chosen = options.ways or tuple(WAYS)
+    for way in chosen:
+        if way not in WAYS:
+            raise ValueError(f"--ways {way!r} is unknown; expected some of {', '.join(WAYS)}")
+    train = data.flowers("train", options.data_root, size=options.size)
+    run = Run.create(options.out, "core", "transfer", options)
+    rows = []
+    for count in options.counts:
+        for name in chosen:
+            scores = [_score(options, train, name, count, seed) for seed in range(options.seeds)]
+            rows.append({"way": name, "count": count, "accuracy": scores})
+            shown = ", ".join(f"{score:.1%}" for score in scores)
+            print(f"{count:>4} a class, {name}: {np.mean(scores):.1%} ({shown})")
+    return run.finish({"rows": rows})
+
+
+def _score(options: Options, train: ArrayDataset, name: str, count: int, seed: int) -> float:
+    """The accuracy of one training on `count` pictures of each class."""
+    core.seed(seed)
+    part, unused = _few(train, count, seed)
+    way = WAYS[name]
+    model = way.make(options.data_root)
+    head = replace_head(model, len(train.classes))
+    if way.frozen:
+        freeze_below(model, head)
+    optimizer = optim.AdamW(depth_groups(model, way.lr, way.decay), lr=way.lr, weight_decay=0.01)
+    loader = data.DataLoader(
+        part, options.batch_size, shuffle=True, seed=seed, drop_last=True, transform=_augmented
+    )
+    epochs = options.epochs or max(1, round(250 / len(loader)))
+    schedule = optim.CosineAnnealingLR(optimizer, epochs * len(loader))
+    Trainer(
+        model=model,
+        optimizer=optimizer,
+        loader=loader,
+        schedule=schedule,
+        schedule_per="step",
+        title=f"{name}, {count} a class, seed {seed}",
+    ).fit(epochs)
+    if options.validation:
+        return accuracy(model, unused)
+    return accuracy(model, data.flowers("test", options.data_root, size=options.size))
+
+
+def _few(train: ArrayDataset, count: int, seed: int) -> tuple[ArrayDataset, ArrayDataset]:
+    """`count` pictures of each class, drawn by `seed`, and the others."""
+    rng = np.random.default_rng(seed)
+    chosen = []
+    for label, name in enumerate(train.classes):
+        own = np.flatnonzero(train.labels == label)
+        if count < 1 or count > len(own):
+            raise ValueError(f"--counts {count}: {name} has {len(own)} pictures")
+        chosen.append(rng.permutation(own)[:count])
+    indices = np.sort(np.concatenate(chosen))
+    others = np.setdiff1d(np.arange(len(train)), indices)
+    return train.subset(indices), train.subset(others)
+
+
+def accuracy(model: nn.Module, test: ArrayDataset, batch_size: int = 100) -> float:
+    """The share of pictures that get their class."""
+    model.eval()
+    right = 0
+    with no_grad():
+        for start in range(0, len(test), batch_size):
+            part = slice(start, start + batch_size)
+            logits = model(Tensor(normalised(to_network(test.images[part]))))
+            right += int((logits.numpy().argmax(axis=1) == test.labels[part]).sum())
+    return right / len(test)
+
+
+_AUGMENTATION = augment.Compose(
+    [
+        augment.RandomHorizontalFlip(),
+        augment.RandomAffine(15, 0.1, (0.8, 1.3), interpolation="bilinear"),
+        augment.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2),
+    ]
+)
+
+
+def _augmented(batch: tuple[NDArray[np.uint8], NDArray[np.int64]], draws: Draws) -> Any:
+    images, labels = batch
+    changed = _AUGMENTATION(augment.Batch(to_network(images)), draws).images
+    return normalised(changed), labels
+
+
+if __name__ == "__main__":
+    run_command(main, Options)

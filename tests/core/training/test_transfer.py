@@ -1,0 +1,81 @@
+"""Transfer: which layer is the head, what learns, and how fast."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import core
+from core import Tensor, models, nn, transfer
+from core.data.dataset import ArrayDataset
+from core.training.transfer import depth_groups, freeze_below, head_of, replace_head
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    core.seed(0)
+
+
+def test_the_head_is_the_last_layer_with_weights() -> None:
+    assert head_of(models.build("simple_convnet")) == "classifier.2"
+    with nn.init.skip_draws():
+        squeezenet = models.build("squeezenet1_0")
+    assert head_of(squeezenet) == "classifier.1"
+    with pytest.raises(ValueError, match="ReLU has no linear layer"):
+        head_of(nn.ReLU())
+
+
+@pytest.mark.parametrize("name", ["deep_convnet", "squeezenet1_1"])
+def test_a_new_head_gives_the_new_classes_nearly_alike(name: str) -> None:
+    model = models.build(name)
+    head = replace_head(model, 3)
+    channels, *size = models.input_shape(name)
+    x = np.random.default_rng(0).random((2, channels, min(size[0], 64), min(size[0], 64)))
+    x = x[..., : size[0], : size[0]].astype(np.float32)
+    logits = model.eval()(Tensor(x)).numpy()
+    assert logits.shape == (2, 3) and np.abs(logits).max() < 0.2
+    assert head is model.get_submodule(head_of(model))
+
+
+def test_only_the_head_learns_when_the_rest_is_frozen() -> None:
+    model = models.build("deep_convnet")
+    head = replace_head(model, 3)
+    freeze_below(model, head)
+    learning = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert learning == ["classifier.3.weight", "classifier.3.bias"]
+    assert len(depth_groups(model, 0.1, 0.5)) == 1
+
+
+def test_each_layer_below_learns_at_a_smaller_rate() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 4), nn.Linear(4, 5))
+    groups = depth_groups(model, 0.8, 0.5)
+    assert [group["lr"] for group in groups] == [0.2, 0.4, 0.8]
+    assert [len(group["params"]) for group in groups] == [2, 2, 2]
+    with pytest.raises(ValueError, match="decay is 0, expected 0 < decay <= 1"):
+        depth_groups(model, 0.8, 0)
+
+
+def test_few_pictures_of_each_class_are_drawn_by_seed() -> None:
+    labels = np.repeat([0, 1, 2], [10, 20, 30])
+    pictures = np.arange(60, dtype=np.uint8).reshape(60, 1, 1, 1)
+    train = ArrayDataset(pictures, labels, ("a", "b", "c"))
+    part, others = transfer._few(train, 7, seed=1)
+    assert np.bincount(part.labels).tolist() == [7, 7, 7] and len(others) == 39
+    assert not set(part.images.ravel()) & set(others.images.ravel())
+    again, _ = transfer._few(train, 7, seed=1)
+    np.testing.assert_array_equal(part.images, again.images)
+    assert (transfer._few(train, 7, seed=2)[0].images != part.images).any()
+    with pytest.raises(ValueError, match="--counts 11: a has 10 pictures"):
+        transfer._few(train, 11, seed=0)
+
+
+def test_accuracy_is_the_share_of_right_answers() -> None:
+    class Bright(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            mean = x.mean((2, 3))
+            return mean[:, :2]
+
+    images = np.zeros((4, 3, 2, 2), np.uint8)
+    images[[0, 1, 2], 0], images[3, 1] = 200, 200
+    data = ArrayDataset(images, np.array([0, 0, 1, 1]), ("red", "green"))
+    assert transfer.accuracy(Bright(), data, batch_size=3) == 0.75
