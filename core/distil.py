@@ -24,6 +24,7 @@ from core.data import augment
 from core.data.dataset import ArrayDataset
 from core.data.rng import Draws
 from core.io import weights
+from core.models import features
 from core.models.backbone import Backbone, folded, normalised
 from core.models.squeezenet import SqueezeNet
 from core.tape import no_grad
@@ -165,14 +166,10 @@ def objective(teacher: SqueezeNet) -> Callable[[nn.Module, Any], tuple[Tensor, F
 
 def teacher_maps(teacher: SqueezeNet, x: Tensor) -> list[NDArray[np.float32]]:
     """The tapped maps of the teacher, each divided by its standard deviation over the batch."""
-    maps = []
     with no_grad():
-        for number, layer in enumerate(teacher[0]):
-            x = layer(x)
-            if any(number == tap for tap, _ in _TAPS.values()):
-                values = x.numpy()
-                maps.append(values / (values.std() + np.float32(1e-6)))
-    return maps
+        found = features(teacher, [f"features.{layer}" for layer, _ in _TAPS.values()])(x)
+    maps = [tap.numpy() for tap in found.values()]
+    return [values / (values.std() + np.float32(1e-6)) for values in maps]
 
 
 def _pictures(options: Options) -> tuple[ArrayDataset, ArrayDataset]:

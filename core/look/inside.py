@@ -1,6 +1,6 @@
 """What a trained network has learned: its maps, its favourite pictures, where it looks.
 
-A layer is named as in `model.named_modules()`. Inputs x are what the network takes, float
+A layer is named as for `core.models.features`. Inputs x are what the network takes, float
 (N, C, H, W), already normalised.
 """
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import core
 from core import device as dev
 from core import nn, optim
+from core.models import features
 from core.tape import no_grad
 from core.tensor import Tensor
 
@@ -27,7 +28,7 @@ def feature_maps(model: nn.Module, x: Array, layers: Sequence[str]) -> dict[str,
     Raises ValueError for a name that the model does not have.
     """
     with no_grad():
-        _, taps = _run(model, x[None], layers)
+        taps = _taps(model, _input(model, x[None]), layers)
     return {name: tap.numpy()[0] for name, tap in taps.items()}
 
 
@@ -63,14 +64,14 @@ def strongest_crops(
 
 def _channel(model: nn.Module, x: Array, layer: str, channel: int) -> Array:
     with no_grad():
-        tap = _run(model, x, [layer])[1][layer]
+        tap = _taps(model, _input(model, x), [layer])[layer]
     _check_channel(tap, layer, channel)
     return tap.numpy()[:, channel]
 
 
 def _crop(model: nn.Module, x: Array, index: int, layer: str, channel: int) -> Crop:
     picture = _input(model, x[index : index + 1], requires_grad=True)
-    values = _run(model, picture, [layer])[1][layer][0, channel]
+    values = _taps(model, picture, [layer])[layer][0, channel]
     place = np.unravel_index(int(values.numpy().argmax()), values.shape)
     (gradient,) = core.grad(values[place], [picture])
     seen = np.abs(gradient.numpy()[0]).max(axis=0) > 0
@@ -104,7 +105,7 @@ def maximise(
     for _ in range(steps):
         shifts = tuple(int(s) for s in rng.integers(-jitter, jitter + 1, 2))
         moved = Tensor(np.roll(picture.numpy(), shifts, (2, 3)), requires_grad=True)
-        tap = _run(model, moved, [layer])[1][layer]
+        tap = _taps(model, moved, [layer])[layer]
         _check_channel(tap, layer, channel)
         (gradient,) = core.grad(tap[:, channel].mean(), [moved])
         step = gradient.numpy()
@@ -132,15 +133,16 @@ def grad_cam(model: nn.Module, x: Array, layer: str, target: int | None = None) 
     (Selvaraju et al. 2017, equations 1 and 2). `target` is by default the likeliest class. Raises
     ValueError for an unknown layer or a class that the model does not have.
     """
-    logits, taps = _run(model, _input(model, x[None], requires_grad=True), [layer])
+    taps = _taps(model, _input(model, x[None], requires_grad=True), [layer, ""])
+    maps, logits = taps[layer], taps[""]
     classes = logits.shape[1]
     if target is None:
         target = int(logits.numpy()[0].argmax())
     if not 0 <= target < classes:
         raise ValueError(f"grad_cam: target {target}, expected a class in 0..{classes - 1}")
-    (gradient,) = core.grad(logits[0, target], [taps[layer]])
+    (gradient,) = core.grad(logits[0, target], [maps])
     weights = gradient.numpy()[0].mean(axis=(1, 2), keepdims=True)
-    heat = np.maximum((weights * taps[layer].numpy()[0]).sum(axis=0), 0)
+    heat = np.maximum((weights * maps.numpy()[0]).sum(axis=0), 0)
     return heat / heat.max() if heat.max() > 0 else heat
 
 
@@ -159,31 +161,15 @@ def embedding(features: Array, *, perplexity: float = 30.0, seed: int = 0) -> Ar
     return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(features)
 
 
-def _run(
-    model: nn.Module, x: Tensor | Array, layers: Sequence[str]
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """The model's result and the outputs of `layers`; the model is put into evaluation."""
-    modules = dict(model.named_modules())
-    unknown = [name for name in layers if name not in modules]
-    if unknown:
-        known = ", ".join(name for name in modules if name)
-        raise ValueError(f"layer {unknown[0]!r} is unknown; expected one of {known}")
-    taps: dict[str, Tensor] = {}
-    handles = []
-    for name in layers:
-
-        def keep(module: nn.Module, args: object, output: Tensor, name: str = name) -> None:
-            taps[name] = output
-
-        handles.append(modules[name].register_forward_hook(keep))
+def _taps(model: nn.Module, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    """`core.models.features` in evaluation; the model's mode stays as it was."""
+    tapped = features(model, layers)
     was_training = model.training
+    model.eval()
     try:
-        result = model.eval()(x if isinstance(x, Tensor) else _input(model, x))
+        return tapped(x)
     finally:
         model.train(was_training)
-        for handle in handles:
-            handle.remove()
-    return result, taps
 
 
 def _input(model: nn.Module, x: Array, requires_grad: bool = False) -> Tensor:

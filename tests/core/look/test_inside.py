@@ -82,7 +82,7 @@ def test_the_model_is_left_as_it_was() -> None:
 
 def test_wrong_names_are_refused_by_name() -> None:
     model = edge_net()
-    with pytest.raises(ValueError, match="layer 'conv9' is unknown; expected one of 0, 1, 2"):
+    with pytest.raises(ValueError, match="Sequential has no layer 'conv9'; expected one such as"):
         inside.feature_maps(model, step_picture(), ["conv9"])
     with pytest.raises(ValueError, match="0: no channel 7"):
         inside.strongest_crops(model, step_picture()[None], "0", 7)
