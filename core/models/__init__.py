@@ -16,6 +16,7 @@ from core.models.deep_convnet import DeepConvNet
 from core.models.googlenet import GoogLeNet
 from core.models.lenet import LeNet5, ModernLeNet5
 from core.models.mlp import MLP
+from core.models.perceptron import GATES, Perceptron, gate
 from core.models.resnet import ResNet
 from core.models.simple_convnet import SimpleConvNet
 from core.models.squeezenet import SqueezeNet
@@ -31,6 +32,7 @@ __all__ = [
     "LeNet5",
     "MLP",
     "ModernLeNet5",
+    "Perceptron",
     "PublishedAlexNet",
     "ResNet",
     "SimpleConvNet",
@@ -38,7 +40,9 @@ __all__ = [
     "VGG",
     "build",
     "features",
+    "gate",
     "input_shape",
+    "GATES",
     "NAMES",
 ]
 
@@ -59,6 +63,11 @@ def _mlp(in_channels: int, image_size: int, num_classes: int, **options: Any) ->
     return MLP(in_channels * image_size**2, num_classes=num_classes, **options)
 
 
+# Chapters 4 and 5, and the six layers of chapter 6's experiments.
+_two_layer_net = partial(_mlp, hidden=(50,), weight_std=0.01)
+_deep_mlp = partial(_mlp, hidden=(100,) * 5, activation="relu")
+
+
 def _digits(make: Callable[..., nn.Module]) -> _Entry:
     return _Entry(make, 1, 28, 10, sized=True)
 
@@ -73,9 +82,11 @@ def _imagenet(make: Callable[..., nn.Module], image_size: int = 224) -> _Entry:
 
 _ENTRIES: Mapping[str, _Entry] = MappingProxyType(
     {
+        "two_layer_net": _digits(_two_layer_net),
+        "mlp": _digits(_mlp),
+        "deep_mlp": _digits(_deep_mlp),
         "simple_convnet": _digits(SimpleConvNet),
         "deep_convnet": _digits(DeepConvNet),
-        "mlp": _digits(_mlp),
         "lenet5": _digits(LeNet5),
         "lenet5_modern": _digits(ModernLeNet5),
         "alexnet": _imagenet(AlexNet),

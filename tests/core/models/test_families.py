@@ -15,6 +15,8 @@ from core.models.initialise import he_normal
 
 # As published, or as torchvision counts them where the paper gives no exact number.
 PARAMETERS = {
+    "two_layer_net": 39_760,
+    "deep_mlp": 119_910,
     "simple_convnet": 433_890,
     "deep_convnet": 123_552,
     "mlp": 45_360,
@@ -48,6 +50,9 @@ PARAMETERS = {
 
 # Small forms, quick enough to train: name, size of the pictures, steps of training, learning rate.
 SMALL: list[tuple[str, int, int, float, dict[str, Any]]] = [
+    ("two_layer_net", 28, 40, 3e-2, {}),
+    ("deep_mlp", 28, 20, 3e-3, {}),
+    ("deep_mlp", 28, 20, 3e-3, {"activation": "tanh", "batch_norm": True}),
     ("lenet5", 28, 40, 3e-3, {}),
     ("lenet5", 32, 40, 3e-3, {"output": "softmax"}),
     ("lenet5_modern", 28, 40, 3e-3, {}),
@@ -113,10 +118,12 @@ def test_what_a_network_is_published_for() -> None:
 
 
 def test_senseless_networks_are_refused() -> None:
-    with pytest.raises(ValueError, match="model 'resnet' is unknown; expected one of simple"):
+    with pytest.raises(ValueError, match="model 'resnet' is unknown; expected one of two"):
         models.build("resnet")
     with pytest.raises(ValueError, match="model '' is unknown"):
         models.input_shape("")
+    with pytest.raises(ValueError, match="MLP: activation 'step', expected one of sigmoid, tanh"):
+        models.MLP(activation="step")
     with pytest.raises(ValueError, match="VGG: depth 12, expected one of"):
         models.VGG(12)
     with pytest.raises(ValueError, match="ResNet: depth 20, expected one of"):
@@ -133,6 +140,17 @@ def test_deep_networks_start_as_he_et_al_draw_them() -> None:
     core.seed(0)
     weight = models.build("cifar_resnet20").state_dict()["layer3.1.conv1.weight"]
     assert weight.std() == pytest.approx(np.sqrt(2 / (64 * 9)), rel=0.02)
+
+
+def test_the_layers_of_an_mlp() -> None:
+    core.seed(0)
+    model = models.MLP(4, (3, 2), activation="relu", batch_norm=True, dropout=0.5)
+    hidden = ["Linear", "BatchNorm1d", "ReLU", "Dropout"]
+    assert [type(layer).__name__ for layer in model.layers] == [*hidden, *hidden, "Linear"]
+    two_layer = models.build("two_layer_net").state_dict()
+    assert two_layer["layers.0.weight"].std() == pytest.approx(0.01, rel=0.02)
+    deep = models.build("deep_mlp").state_dict()
+    assert deep["layers.2.weight"].std() == pytest.approx(np.sqrt(2 / 100), rel=0.02)
 
 
 def test_the_shortcut_without_parameters_takes_every_other_pixel() -> None:
