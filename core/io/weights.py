@@ -1,4 +1,4 @@
-"""Weights in safetensors files, each with a header that says what they are."""
+"""Weights: safetensors files with a header that says what they are, and the files of others."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ import core
 from core import device as dev
 from core.device import Array, DTypeLike
 from core.io.files import plain, write_bytes
+from core.io.pytorch import is_pytorch, load_pytorch, widened
 from core.nn.module import may_be_missing
 
 Arrays = dict[str, np.ndarray]
 
+_BFLOAT16 = "BF16"
 _SHOWN = 3  # how many names of each kind an error lists
 
 
@@ -55,14 +57,39 @@ def save(
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, str]]:
-    """The arrays and the header of a safetensors file.
+    """The arrays and the header of a file of weights: safetensors, or either format of PyTorch.
 
-    Raises ValueError naming the file when it is broken, truncated, or holds a dtype that NumPy
-    does not have; FileNotFoundError when there is none.
+    The content decides which it is, not the name; PyTorch's have no header. bfloat16 becomes
+    float32, exactly. Raises ValueError naming the file when it is broken, truncated, or holds
+    what NumPy does not have; FileNotFoundError when there is none.
     """
+    if _is_pytorch(path):
+        return load_pytorch(path), {}
     with _opened(path) as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return arrays, dict(file.metadata() or {})
+        names = file.keys()
+        if any(file.get_slice(name).get_dtype() == _BFLOAT16 for name in names):
+            return _with_bfloat16(path), dict(file.metadata() or {})
+        return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
+
+
+def _is_pytorch(path: str | os.PathLike[str]) -> bool:
+    return Path(path).is_file() and is_pytorch(path)
+
+
+def _with_bfloat16(path: str | os.PathLike[str]) -> Arrays:
+    """The arrays of a safetensors file, bfloat16 among them."""
+    from safetensors import deserialize
+
+    arrays = {}
+    for name, entry in deserialize(Path(path).read_bytes()):
+        if entry["dtype"] == _BFLOAT16:
+            array = widened(np.frombuffer(entry["data"], "<u2"))
+        else:
+            kind = {"F": "float", "I": "int", "U": "uint"}.get(entry["dtype"][0], "")
+            dtype = "bool" if entry["dtype"] == "BOOL" else f"{kind}{entry['dtype'][1:]}"
+            array = np.frombuffer(entry["data"], np.dtype(dtype).newbyteorder("<"))
+        arrays[name] = array.reshape(entry["shape"])
+    return arrays
 
 
 @contextmanager
@@ -74,11 +101,26 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
         raise FileNotFoundError(f"{path}: no such file")
     try:
         with safe_open(path, framework="np") as file:
+            _refuse_duplicates(path)
             yield file
     except OSError as error:
         raise OSError(f"{path}: {_line(error)}") from None
     except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: no valid safetensors file: {_line(error)}") from None
+
+
+def _refuse_duplicates(path: str | os.PathLike[str]) -> None:
+    """The package takes the last of two arrays of one name, without a word."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("a name stands twice in its header")
+        return dict(pairs)
+
+    with open(path, "rb") as file:
+        # The package has checked the length against the file's.
+        length = int.from_bytes(file.read(8), "little")
+        json.loads(file.read(length), object_pairs_hook=unique)
 
 
 def _line(error: Exception) -> str:
@@ -175,8 +217,8 @@ def _cast(name: str, array: np.ndarray, dtype: DTypeLike) -> np.ndarray:
 def load_model(model: Stateful, path: str | os.PathLike[str]) -> Card:
     """Load weights into `model`, in the dtype that it has, and return the file's card.
 
-    Raises ValueError as `load` does, and when names or shapes are not the model's, saying which;
-    the model then keeps what it had.
+    Takes what `load` takes. Raises ValueError as `load` does, and when names or shapes are not the
+    model's, saying which; the model then keeps what it had.
     """
     arrays, header = load(path)
     if "checkpoint" in header:
@@ -192,6 +234,8 @@ def load_model(model: Stateful, path: str | os.PathLike[str]) -> Card:
 
 def read_card(path: str | os.PathLike[str]) -> Card:
     """The card of a file of weights, to build its model by. Raises as `load` does."""
+    if _is_pytorch(path):
+        return Card(version="")
     with _opened(path) as file:
         header = dict(file.metadata() or {})
     return Card.of_header(header, str(path))

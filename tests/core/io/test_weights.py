@@ -109,6 +109,34 @@ def test_a_broken_file_is_one_line_that_names_it(content: bytes, tmp_path: Path)
     assert "\n" not in str(caught.value)
 
 
+def test_bfloat16_is_read_as_float32(tmp_path: Path) -> None:
+    path = tmp_path / "half.safetensors"
+    header = {
+        "x": {"dtype": "BF16", "shape": [1, 2], "data_offsets": [0, 4]},
+        "n": {"dtype": "I64", "shape": [], "data_offsets": [4, 12]},
+        "b": {"dtype": "BOOL", "shape": [2], "data_offsets": [12, 14]},
+        "__metadata__": {"note": "n"},
+    }
+    body = struct.pack("<HHq??", 0x3F80, 0xC020, 7, True, False)
+    path.write_bytes(file_of(json.dumps(header).encode(), body))
+    arrays, read = weights.load(path)
+    assert {name: array.tolist() for name, array in arrays.items()} == {
+        "x": [[1.0, -2.5]],
+        "n": 7,
+        "b": [True, False],
+    }
+    assert [arrays[name].dtype for name in "xnb"] == [np.float32, np.int64, np.bool_]
+    assert read == {"note": "n"}
+
+
+def test_two_arrays_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "twice.safetensors"
+    one = b'"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
+    path.write_bytes(file_of(b"{" + one + b"," + one + b"}", b"1234"))
+    with pytest.raises(ValueError, match=r"twice\.safetensors: no valid.*stands twice"):
+        weights.load(path)
+
+
 def test_every_truncation_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "cut.safetensors"
     weights.save_model(net(), path, Card(architecture="net"))
