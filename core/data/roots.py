@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from core.io.files import atomic_write
+
 ENVIRONMENT = "OPENBOOK_DATA"
 _TIMEOUT_SECONDS = 20
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One published file: its name below the data set's folder and the sha256 of its bytes."""
+    """One published file: its name below the data set's folder and the sha256 of its bytes.
+
+    Where the publisher gives only the first digits of the hash, in the name, those.
+    """
 
     name: str
     sha256: str
@@ -105,8 +110,81 @@ _CIFAR_10 = Source(
     terms="none stated by the publisher (Krizhevsky 2009); do not redistribute",
 )
 
+_PRETRAINED = "pretrained"
+
+
+def _hash_in_name(name: str) -> RemoteFile:
+    """A file such as resnet18-f37072fd.pth: torch.hub's convention."""
+    return RemoteFile(name, name.rpartition("-")[2].partition(".")[0])
+
+
+_TORCHVISION = Source(
+    name="torchvision",
+    folders=(_PRETRAINED,),
+    urls=("https://download.pytorch.org/models/",),
+    files=tuple(
+        _hash_in_name(name)
+        for name in (
+            "alexnet-owt-7be5be79.pth",
+            "googlenet-1378be20.pth",
+            "resnet18-f37072fd.pth",
+            "resnet34-b627a593.pth",
+            "resnet50-0676ba61.pth",
+            "resnet101-63fe2227.pth",
+            "resnet152-394f9c45.pth",
+            "squeezenet1_0-b66bff10.pth",
+            "squeezenet1_1-b8a52dc0.pth",
+            "vgg11-8a719046.pth",
+            "vgg11_bn-6002323d.pth",
+            "vgg13-19584684.pth",
+            "vgg13_bn-abd245e5.pth",
+            "vgg16-397923af.pth",
+            "vgg16_bn-6c64b313.pth",
+            "vgg19-dcbb9e9d.pth",
+            "vgg19_bn-c79401a0.pth",
+        )
+    ),
+    terms="BSD 3-clause, torchvision; trained on ImageNet, whose pictures have their own terms",
+)
+
+_CIFAR_RESNETS = Source(
+    name="cifar-resnets",
+    folders=(_PRETRAINED,),
+    urls=("https://github.com/akamaster/pytorch_resnet_cifar10/raw/master/pretrained_models/",),
+    files=tuple(
+        _hash_in_name(name)
+        for name in (
+            "resnet20-12fca82f.th",
+            "resnet32-d509ac18.th",
+            "resnet44-014dd654.th",
+            "resnet56-4bfd9763.th",
+            "resnet110-1d1ed7c2.th",
+        )
+    ),
+    terms="BSD 2-clause, Yerlan Idelbayev",
+)
+
+_IMAGENET_CLASSES = Source(
+    name="imagenet-classes",
+    folders=(_PRETRAINED,),
+    urls=("https://raw.githubusercontent.com/HoldenCaulfieldRye/caffe/master/data/ilsvrc12/",),
+    files=(
+        RemoteFile(
+            "synset_words.txt",
+            "acf75ef0abe89694b19056e0796401068b459c457baa30335f240c7692857355",
+        ),
+    ),
+    terms="WordNet's words, in the order of ILSVRC 2012 as Caffe lists them",
+)
+
 SOURCES: Mapping[str, Source] = MappingProxyType(
-    {source.name: source for source in (_MNIST, _FASHION_MNIST, _CIFAR_10)}
+    {
+        source.name: source
+        for source in (
+            *(_MNIST, _FASHION_MNIST, _CIFAR_10),
+            *(_TORCHVISION, _CIFAR_RESNETS, _IMAGENET_CLASSES),
+        )
+    }
 )
 
 
@@ -224,23 +302,29 @@ def _fetch(source: Source, files: Sequence[str]) -> Path:
 
 
 def _fetch_file(source: Source, file: RemoteFile, folder: Path) -> None:
-    import pooch
-
-    downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_TIMEOUT_SECONDS)
     failures = []
     for url in source.urls:
         try:
-            pooch.retrieve(
-                url + file.name,
-                known_hash=f"sha256:{file.sha256}",
-                fname=file.name,
-                path=folder,
-                downloader=downloader,
-            )
+            _download(url + file.name, file.sha256, folder / file.name)
             return
         except ValueError:
-            # pooch checks a temporary file, deletes it, and says so in several lines.
             failures.append(f"{url}{file.name} has a wrong sha256 and was deleted")
         except OSError as error:
             failures.append(f"{url}{file.name}: {type(error).__name__}")
     raise ConnectionError("; ".join(failures))
+
+
+def _download(url: str, sha256: str, path: Path) -> None:
+    """Write what is at `url` to `path`, whole or, with ValueError for another hash, not at all.
+
+    `pooch.retrieve` does the same, but checks whole hashes only.
+    """
+    import pooch
+
+    print(f"downloading {url}", file=sys.stderr, flush=True)
+    download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_TIMEOUT_SECONDS)
+    with atomic_write(path) as file:
+        download(url, file, None)
+        file.flush()
+        if not pooch.file_hash(file.name).startswith(sha256):
+            raise ValueError(f"{url}: wrong sha256")
