@@ -17,6 +17,7 @@ from core.models.googlenet import GoogLeNet
 from core.models.lenet import LeNet5, ModernLeNet5
 from core.models.mlp import MLP
 from core.models.perceptron import GATES, Perceptron, gate
+from core.models.published import Pretrained, load_pretrained, pretrained, pretrained_names
 from core.models.resnet import ResNet
 from core.models.simple_convnet import SimpleConvNet
 from core.models.squeezenet import SqueezeNet
@@ -33,6 +34,7 @@ __all__ = [
     "MLP",
     "ModernLeNet5",
     "Perceptron",
+    "Pretrained",
     "PublishedAlexNet",
     "ResNet",
     "SimpleConvNet",
@@ -42,8 +44,11 @@ __all__ = [
     "features",
     "gate",
     "input_shape",
+    "load_pretrained",
     "GATES",
     "NAMES",
+    "pretrained",
+    "pretrained_names",
 ]
 
 
