@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Literal, NoReturn, TypeVar
 
 OptionsT = TypeVar("OptionsT")
 
-VERBS = ("demo", "train", "predict")
+VERBS = ("demo", "train", "evaluate", "predict")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,8 +176,9 @@ def verbs(package: str) -> dict[str, str]:
     found = {}
     for verb in VERBS:
         spec = find_spec(f"{package}.{verb}")
-        if spec is not None:
-            source = spec.loader.get_source(spec.name)  # type: ignore[union-attr]
+        source = None if spec is None else spec.loader.get_source(spec.name)  # type: ignore[union-attr]
+        # A module of that name without a command is a library.
+        if source is not None and "__main__" in source:
             docstring = ast.get_docstring(ast.parse(source)) or ""
             found[verb] = docstring.partition("\n")[0]
     return found

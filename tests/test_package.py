@@ -81,5 +81,6 @@ def test_python_m_lists_the_verbs(package: str) -> None:
     ).stdout
     assert output.startswith(f"usage: python -m {package}.VERB ")
     for path in (ROOT / package).glob("*.py"):
-        if path.stem in ("demo", "train", "predict"):
-            assert f"\n  {path.stem}  " in output
+        if path.stem in ("demo", "train", "evaluate", "predict"):
+            command = "__main__" in path.read_text(encoding="utf-8")
+            assert (f"\n  {path.stem} " in output) == command

@@ -44,7 +44,7 @@ class ImageFolder:
         self.samples: list[tuple[Path, int]] = []
         self.problems: list[str] = []
         for name, label in self.class_to_idx.items():
-            paths = list(_pictures(self.root / name, tuple(extensions)))
+            paths = list(pictures_below(self.root / name, extensions))
             if not paths:
                 raise FileNotFoundError(
                     f"{self.root / name}: no pictures ({', '.join(extensions)}) in this class"
@@ -124,9 +124,12 @@ def _class_names(root: Path) -> list[str]:
     return classes
 
 
-def _pictures(folder: Path, extensions: tuple[str, ...]) -> Iterator[Path]:
+def pictures_below(
+    folder: str | os.PathLike[str], extensions: Sequence[str] = EXTENSIONS
+) -> Iterator[Path]:
+    """The pictures in a folder and its folders, in the order of their paths."""
     for where, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and name.lower().endswith(extensions):
+            if not name.startswith(".") and name.lower().endswith(tuple(extensions)):
                 yield Path(where, name)

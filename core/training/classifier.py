@@ -99,10 +99,11 @@ def _draw_mistakes(run: Run, test: ArrayDataset, probabilities: NDArray[np.float
         return
     shown = wrong[np.argsort(-sure[wrong], kind="stable")][:_MISTAKES]
     names = test.classes
-    figure = viz.image_grid(
+    figure = viz.mistakes(
         [test.images[i].transpose(1, 2, 0) for i in shown],
-        [f"{names[test.labels[i]]} seen as {names[predicted[i]]}, {sure[i]:.0%}" for i in shown],
+        [names[test.labels[i]] for i in shown],
+        [names[predicted[i]] for i in shown],
+        sure[shown],
         title=f"{len(wrong)} of {len(test)} wrong",
-        size=1.5,
     )
     viz.save(figure, run.picture("mistakes.png"))

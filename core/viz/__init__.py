@@ -9,6 +9,7 @@ from core.viz.comparisons import histograms, lines, paths, scatter
 from core.viz.figure import save
 from core.viz.grid import filters, image_grid
 from core.viz.inside import feature_maps, graph, heat
+from core.viz.mistakes import mistakes
 from core.viz.plots import confusion_matrix, curves, precision_recall
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "image_grid",
     "lines",
     "paths",
+    "mistakes",
     "precision_recall",
     "save",
     "scatter",

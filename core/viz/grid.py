@@ -37,7 +37,8 @@ def image_grid(
     columns = min(count, columns or math.ceil(math.sqrt(count * 1.6)))
     rows = math.ceil(count / columns)
     tallest = max(array.shape[0] / array.shape[1] for array in arrays)
-    height = size * tallest + (0.22 if titles else 0.04)
+    lines = max((text.count("\n") + 1 for text in titles), default=0)
+    height = size * tallest + (0.06 + 0.16 * lines if lines else 0.04)
     figure = new_figure(size * columns, height * rows + (0.4 if title else 0.05))
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)  # type: ignore[union-attr,call-arg]
     if title:

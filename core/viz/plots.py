@@ -89,7 +89,8 @@ def confusion_matrix(matrix: np.ndarray, classes: Sequence[str], *, title: str =
     if counts.shape != (size, size):
         raise ValueError(f"confusion_matrix: shape {counts.shape}, expected ({size}, {size})")
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = 1.6 + 0.42 * size
+    # Eight points of type take about 0.07 inches a letter; names on the left need their room.
+    side = 1.6 + 0.42 * size + 0.07 * max(0, max(map(len, classes), default=0) - 8)
     figure = new_figure(side, side)
     axes = figure.subplots()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)

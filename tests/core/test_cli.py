@@ -149,7 +149,9 @@ def applications(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / name / "__init__.py").write_text("")
         (tmp_path / name / "demo.py").write_text(
             f'"""Show what {name} does.\n\nMore."""\nimport sys\nimport not_installed_anywhere\n'
+            "if __name__ == '__main__':\n    pass\n"
         )
+        (tmp_path / name / "evaluate.py").write_text('"""A library."""\n')
     (tmp_path / "painter" / "train.py").write_text(
         '"""Learn to paint."""\n'
         "import json, sys\n"
