@@ -37,8 +37,8 @@ class Options:
     """Names of pretrained networks, or files (safetensors, .pth); several make an ensemble."""
 
     data: str = "mnist"
-    """The test set of mnist, fashion-mnist, cifar-10 or digits, or a folder with one folder of
-    pictures for each class."""
+    """The test set of mnist, fashion-mnist, cifar-10, flowers or digits, or a folder that has one
+    folder of pictures for each class."""
 
     model: str | None = None
     """The network that a file fits which does not say it itself, such as vgg16."""
@@ -68,6 +68,7 @@ _SETS: Mapping[str, Any] = MappingProxyType(
         "mnist": data.mnist,
         "fashion-mnist": data.fashion_mnist,
         "cifar-10": data.cifar10,
+        "flowers": data.flowers,
         "digits": _digits,
     }
 )

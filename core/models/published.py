@@ -17,6 +17,7 @@ from core.data.cifar import CIFAR10_CLASSES
 from core.data.preprocess import Preprocessing
 from core.io import weights
 from core.io.weights import Card
+from core.models.backbone import Backbone
 
 _SUFFIX = ".safetensors"
 _OPTIONS = "options"
@@ -72,6 +73,8 @@ _OF_DATA: Mapping[str, Preprocessing] = MappingProxyType(
         "cifar-10": Preprocessing(size=32, resize=32, mean=(0.0,) * 3, std=(1.0,) * 3),
     }
 )
+# Of shipped networks whose card does not say it.
+_OF_ARCHITECTURE: Mapping[str, Preprocessing] = MappingProxyType({"backbone": _CIFAR})
 
 
 def _torchvision(file: str) -> tuple[str, _Published]:
@@ -86,7 +89,7 @@ def _cifar(file: str) -> tuple[str, _Published]:
     return f"{name}_cifar10", _Published(f"cifar_{name}", "cifar-resnets", file, _CIFAR, "cifar-10")
 
 
-_PUBLISHED: Mapping[str, _Published] = MappingProxyType(
+PUBLISHED: Mapping[str, _Published] = MappingProxyType(
     {
         **dict(_torchvision(file.name) for file in roots.SOURCES["torchvision"].files),
         **dict(_cifar(file.name) for file in roots.SOURCES["cifar-resnets"].files),
@@ -96,11 +99,11 @@ _PUBLISHED: Mapping[str, _Published] = MappingProxyType(
 
 def pretrained_names() -> tuple[str, ...]:
     """What `pretrained` takes: the shipped networks first."""
-    return (*_shipped(), *_PUBLISHED)
+    return (*_shipped(), *PUBLISHED)
 
 
 def _shipped() -> list[str]:
-    folder = resources.files("core") / "weights"
+    folder = resources.files("core.models") / "weights"
     if not folder.is_dir():
         return []
     names = (entry.name for entry in folder.iterdir() if entry.name.endswith(_SUFFIX))
@@ -117,9 +120,9 @@ def pretrained(name: str, *, data_root: str | os.PathLike[str] | None = None) ->
     it is neither found nor downloaded.
     """
     if name in _shipped():
-        with weights.shipped("core", name + _SUFFIX) as path:
+        with weights.shipped("core.models", name + _SUFFIX) as path:
             return load_pretrained(path, data_root=data_root)
-    if name not in _PUBLISHED:
+    if name not in PUBLISHED:
         known = ", ".join(pretrained_names())
         raise ValueError(f"pretrained network {name!r} is unknown; expected one of {known}")
     return load_pretrained(_path_of(name, data_root), data_root=data_root)
@@ -146,21 +149,14 @@ def load_pretrained(
     if not card.architecture or not card.classes:
         missing = "classes it knows" if card.architecture else "network it is"
         raise ValueError(f"{path} does not say which {missing}, and its name is no published one")
-    transform = Preprocessing.of_header(card.extra, str(path)) or _OF_DATA.get(card.data)
-    if entry is not None:
-        transform = entry.transform
-    if transform is None:
-        raise ValueError(
-            f"{path} does not say what its pictures look like: its data set {card.data!r} is "
-            f"none of {', '.join(_OF_DATA)}, and its header has no preprocessing"
-        )
+    transform = entry.transform if entry is not None else _transform_of(card, path)
     model = _build(card, transform, path)
     weights.load_model(model, path)
     return Pretrained(path.stem, model.eval(), card, transform)
 
 
 def _path_of(name: str, data_root: str | os.PathLike[str] | None) -> Path:
-    entry = _PUBLISHED[name]
+    entry = PUBLISHED[name]
     own = name + _SUFFIX
     folder = roots.locate(entry.source, [own], data_root)
     if folder is not None:
@@ -170,7 +166,7 @@ def _path_of(name: str, data_root: str | os.PathLike[str] | None) -> Path:
 
 def _entry_of(path: Path, architecture: str | None) -> _Published | None:
     """The published weights that a file without a card is, or has the form of."""
-    for name, entry in _PUBLISHED.items():
+    for name, entry in PUBLISHED.items():
         if architecture == entry.architecture:
             return entry
         if architecture is None and path.name in (entry.file, name + _SUFFIX):
@@ -193,12 +189,26 @@ def _completed(card: Card, entry: _Published, data_root: str | os.PathLike[str] 
     )
 
 
+def _transform_of(card: Card, path: Path) -> Preprocessing:
+    """What a card says of the network's pictures, or its data set or architecture implies."""
+    said = Preprocessing.of_header(card.extra, str(path))
+    transform = said or _OF_DATA.get(card.data) or _OF_ARCHITECTURE.get(card.architecture)
+    if transform is None:
+        raise ValueError(
+            f"{path} does not say what its pictures look like: its data set {card.data!r} is "
+            f"none of {', '.join(_OF_DATA)}, and its header has no preprocessing"
+        )
+    return transform
+
+
 def _build(card: Card, transform: Preprocessing, path: Path) -> nn.Module:
     from core.models import build
 
     try:
         options: Any = json.loads(card.extra.get(_OPTIONS, "{}"))
         with nn.init.skip_draws():
+            if card.architecture == "backbone":
+                return Backbone(len(card.classes), **options)
             return build(
                 card.architecture,
                 in_channels=len(transform.mean),
