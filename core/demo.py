@@ -85,6 +85,7 @@ def _trainer(
             classes=train.classes,
             data="digits",
             seed=options.seed,
+            extra={"options": '{"padding": 2}'},
         ),
     )
 

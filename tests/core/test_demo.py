@@ -11,7 +11,9 @@ import pytest
 
 from core import demo, models, train
 from core.cli import run_command
+from core.data import embedded_digits
 from core.io import weights
+from core.training.evaluation import probabilities
 from core.training.run import BEST, read_metrics
 from core.training.trainer import classification
 
@@ -28,6 +30,10 @@ def test_the_demo_keeps_its_promise(tmp_path: Path, capsys: pytest.CaptureFixtur
     output = capsys.readouterr()
     assert '"accuracy": ' in output.out
     assert "epoch 40/40: loss" in output.err
+    found = models.load_pretrained(tmp_path / BEST)
+    test = embedded_digits("test")
+    predicted = probabilities(found, list(test.images[:, 0])).argmax(axis=1)
+    assert (predicted == test.labels).sum() > 0.9 * summary["right"]
 
 
 def test_a_broken_promise_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
