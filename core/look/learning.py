@@ -6,6 +6,7 @@ generator: `core.seed` before an experiment makes it repeat.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -18,6 +19,7 @@ from core import device as dev
 from core import functional as F
 from core import nn, optim
 from core.data.dataset import ArrayDataset
+from core.models import MLP
 from core.tape import no_grad
 from core.tensor import Parameter, Tensor
 
@@ -106,7 +108,7 @@ def optimizer_losses(train: ArrayDataset, epochs: int = 3) -> dict[str, list[flo
     return {
         name: fit(model, make(model.parameters()), train, epochs=epochs).losses
         for name, make in _DIGITS.items()
-        for model in [network(train, [100] * 4)]
+        for model in [network(train, 4)]
     }
 
 
@@ -162,7 +164,7 @@ def batch_norm_effect(
 
 
 def _norm_course(train: ArrayDataset, std: float, norm: bool, epochs: int) -> list[float]:
-    model = network(train, [100] * 5, std=std, norm=norm)
+    model = network(train, 5, weight_std=std, batch_norm=norm)
     optimizer = optim.SGD(model.parameters(), lr=0.01)
     return fit(model, optimizer, train, epochs=epochs, test=train).train
 
@@ -183,7 +185,7 @@ def overfitting(
     }
     courses = {}
     for name, setting in settings.items():
-        model = network(train, [100] * 6, dropout=setting.get("dropout", 0.0))
+        model = network(train, 6, dropout=setting.get("dropout", 0.0))
         weights = [p for p in model.parameters() if p.ndim > 1]
         biases = [p for p in model.parameters() if p.ndim == 1]
         groups: list[dict[str, Any]] = [
@@ -194,34 +196,10 @@ def overfitting(
     return courses
 
 
-def network(
-    like: ArrayDataset,
-    hidden: Iterable[int],
-    *,
-    std: float | None = None,
-    norm: bool = False,
-    dropout: float = 0.0,
-) -> nn.Sequential:
-    """Fully connected layers with ReLU for the pictures and classes of `like`.
-
-    Weights are normal with `std`, or as He et al. 2015 draw them; `norm` and `dropout` act behind
-    every hidden layer.
-    """
-    layers: list[nn.Module] = []
-    inputs = int(np.prod(like.images.shape[1:]))
-    for outputs in hidden:
-        layers.append(nn.Linear(inputs, outputs))
-        layers += [nn.BatchNorm1d(outputs)] * norm + [nn.ReLU()]
-        layers += [nn.Dropout(dropout)] * (dropout > 0)
-        inputs = outputs
-    layers.append(nn.Linear(inputs, len(like.classes)))
-    for layer in layers:
-        if isinstance(layer, nn.Linear):
-            spread = (2 / layer.weight.shape[1]) ** 0.5 if std is None else std
-            nn.init.normal_(layer.weight, std=spread)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-    return nn.Sequential(*layers)
+def network(like: ArrayDataset, hidden: int, **settings: Any) -> MLP:
+    """`hidden` layers of 100 with ReLU for the pictures and classes of `like`; see `MLP`."""
+    pixels = math.prod(like.images.shape[1:])
+    return MLP(pixels, (100,) * hidden, len(like.classes), activation="relu", **settings)
 
 
 def _first(data: ArrayDataset, count: int) -> ArrayDataset:

@@ -66,15 +66,3 @@ def test_regularised_networks_do_not_learn_the_samples_by_heart(digits: ArrayDat
     assert max(courses["weight decay 0.1"].train) < 1.0
     assert max(courses["dropout 0.2"].train) < 1.0
     assert len(courses["dropout 0.2"].test) == 120
-
-
-def test_the_network_keeps_what_it_was_asked_for(digits: ArrayDataset) -> None:
-    model = learning.network(digits, [100, 50], std=0.5, norm=True, dropout=0.2)
-    assert [type(layer).__name__ for layer in model] == [
-        *["Linear", "BatchNorm1d", "ReLU", "Dropout"] * 2,
-        "Linear",
-    ]
-    assert model[0].weight.shape == (100, 64)
-    assert model[0].weight.numpy().std() == pytest.approx(0.5, rel=0.05)
-    norms = [layer for layer in model if type(layer).__name__ == "BatchNorm1d"]
-    assert norms[0] is not norms[1]
