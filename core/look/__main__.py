@@ -198,8 +198,11 @@ def _filters(options: Options) -> Figure:
     kernels = ((weight / np.maximum(peak, 1e-9) + 1) / 2).transpose(0, 2, 3, 1)
     pictures: list[NDArray[Any]] = [picture, *(shown[i] for i in strongest)]
     pictures += [np.full((1, 1, 3), 255, np.uint8), *(kernels[i] for i in strongest)]
-    titles = ["picture", *(f"filter {i}" for i in strongest), *[""] * 12]
-    return viz.image_grid(pictures, titles, columns=12, title=f"first layer of {network.name}")
+    titles = ["picture", *(f"filter {i}" for i in strongest)]
+    titles += [""] * len(titles)
+    return viz.image_grid(
+        pictures, titles, columns=len(titles) // 2, title=f"first layer of {network.name}"
+    )
 
 
 def _feature_maps(options: Options) -> Figure:
