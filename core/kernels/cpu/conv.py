@@ -54,7 +54,7 @@ def convolve_weight_gradient(x: Array, gy: Array, kernel: tuple[int, ...], windo
         return reference.convolve_weight_gradient(x, gy, kernel, window)
     k, c = gy.shape[1], x.shape[1]
     plan = plans.weight_gradient(x.shape, (k, c, *kernel), window)
-    kernel_of = direct.weight_gradient_kernel(*plan.tile, k % plan.tile.panel == 0)
+    kernel_of = direct.weight_gradient_kernel(*plan.tile)
     parts = np.zeros((plan.parts, math.prod(kernel) * c * k), np.float32)
     pixels, rows = _flat(x), _flat(gy)
     groups = len(plan.chunks) // plan.parts

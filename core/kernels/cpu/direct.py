@@ -54,6 +54,11 @@ class Geometry(NamedTuple):
     line: int = 0  # from one row to the next: of scratch when gathered, else of the input
     block_rows: int = 0
     blocks: int = 0  # in one picture
+    pixel: int = 0  # from one pixel of the input to the next; 0: its channels
+    x_start: int = 0  # the first channel
+    images: int = 1  # pictures in all
+    pictures: int = 1  # in one block, which then holds all their rows
+    slices: int = 1  # of `channels` channels each, computed one after the other
 
 
 ARRAY = types.float32[::1]
@@ -63,22 +68,33 @@ GEOMETRY = types.NamedUniTuple(types.int64, len(Geometry._fields), Geometry)
 @njit(cache=True, nogil=True, fastmath=FASTMATH)
 def gather(x, scratch, g, image, row0, row1):  # type: ignore[no-untyped-def]
     """Copy the input rows that output rows row0..row1 of one picture see, zeros around them."""
+    gather_slice(x, g.x_start, scratch, 0, g, image, row0, row1)
+
+
+@njit(cache=True, nogil=True, fastmath=FASTMATH)
+def gather_slice(x, channel, scratch, place, g, image, row0, row1):  # type: ignore[no-untyped-def]
+    """As `gather`, `g.channels` channels from `channel` on, to scratch[place:]."""
     first = row0 * g.stride_y - g.top
     count = (row1 - 1 - row0) * g.stride_y + (g.kernel_height - 1) * g.dilation_y + 1
-    width = g.width * g.channels
-    begin = -g.left * g.channels
-    inside0 = min(max(0, -begin), g.line)
-    inside1 = max(inside0, min(g.line, width - begin))
+    pixel = max(g.pixel, g.channels)
+    across = g.line // g.channels
+    inside0 = min(max(0, g.left), across)
+    inside1 = max(inside0, min(across, g.width + g.left))
     for i in range(count):
-        target = i * g.line
+        target = place + i * g.line
         y = first + i
         if y < 0 or y >= g.height:
             clear(scratch, target, g.line)
             continue
-        source = (image * g.height + y) * width + begin
-        clear(scratch, target, inside0)
-        copy(scratch, target + inside0, x, source + inside0, inside1 - inside0)
-        clear(scratch, target + inside1, g.line - inside1)
+        source = ((image * g.height + y) * g.width - g.left) * pixel + channel
+        clear(scratch, target, inside0 * g.channels)
+        if pixel == g.channels:
+            begin, length = inside0 * pixel, (inside1 - inside0) * pixel
+            copy(scratch, target + begin, x, source + begin, length)
+        else:
+            for j in range(inside0, inside1):
+                copy(scratch, target + j * g.channels, x, source + j * pixel, g.channels)
+        clear(scratch, target + inside1 * g.channels, (across - inside1) * g.channels)
 
 
 @cache
@@ -142,63 +158,80 @@ def _forward(px: int, kv: int, lanes: int, checksum: int) -> Callable[..., None]
 
 
 @cache
-def weight_gradient_kernel(rows: int, columns: int, whole: bool) -> Callable[..., None]:
+def weight_gradient_kernel(rows: int, columns: int) -> Callable[..., None]:
     """The kernel whose tile is `rows` inputs of a window x `columns` vectors of filters.
 
-    kernel(x, gy, gw, scratch, geometry, first block, last block, first panel, last panel)
-    adds to gw (kernel height, kernel width, C, K); `whole`: K is a multiple of a panel.
+    kernel(x, gy, gw, scratch, geometry, first block, last block, first panel, last panel, first
+    slice, last slice) adds to gw (kernel height, kernel width, C, K).
     """
-    return _weight_gradient(rows, columns, int(whole), LANES, CHECKSUM)
+    return _weight_gradient(rows, columns, LANES, CHECKSUM)
 
 
-def _weight_gradient(
-    cb: int, kv: int, whole: int, lanes: int, checksum: int
-) -> Callable[..., None]:
+def _weight_gradient(cb: int, kv: int, lanes: int, checksum: int) -> Callable[..., None]:
     panel = kv * lanes
 
     @njit(
-        types.void(ARRAY, ARRAY, ARRAY, ARRAY, GEOMETRY, *[types.int64] * 4),
+        types.void(ARRAY, ARRAY, ARRAY, ARRAY, GEOMETRY, *[types.int64] * 6),
         cache=True,
         nogil=True,
         fastmath=FASTMATH,
     )
-    def kernel(x, gy, gw, scratch, g, block0, block1, panel0, panel1):  # type: ignore[no-untyped-def]
+    def kernel(x, gy, gw, scratch, g, block0, block1, panel0, panel1, slice0, slice1):  # type: ignore[no-untyped-def]
         checksum  # noqa: B018  # in the closure, and so in the cache's key
         segments, length = (1, g.kernel_width * g.channels)
-        if g.dilation_x > 1:
+        if g.dilation_x > 1 or g.slices > 1:
             segments, length = g.kernel_width, g.channels
         step = g.stride_x * g.channels
-        for block in range(block0, block1):
-            image = block // g.blocks
-            row0 = (block - image * g.blocks) * g.block_rows
-            row1 = min(row0 + g.block_rows, g.rows)
-            source, base = x, (image * g.height + row0 * g.stride_y) * g.line
-            if g.gathered:
-                gather(x, scratch, g, image, row0, row1)
-                source, base = scratch, 0
-            for b in range(panel0, panel1):
-                count = g.filters - b * panel
-                for tap in range(g.kernel_height * segments):
-                    ky, s = tap // segments, tap % segments
-                    place = base + ky * g.dilation_y * g.line + s * g.dilation_x * g.channels
-                    above = g.top - ky * g.dilation_y
-                    first = max(row0, -(-above // g.stride_y))
-                    last = min(row1, -(-(g.height + above) // g.stride_y))
-                    for start in range(0, length, cb):
-                        r = min(start, length - cb)
-                        sums = zeros(cb, kv)
-                        for row in range(first, last):
-                            xi = place + (row - row0) * g.stride_y * g.line + r
-                            gi = image * g.y_image + row * g.y_row + b * panel
-                            for _ in range(g.columns):
-                                if whole:
-                                    sums = fma(sums, source, xi, 1, load(gy, gi, kv))
-                                else:
-                                    part = load_part(gy, gi, kv, count)
-                                    sums = fma(sums, source, xi, 1, part)
-                                xi += step
-                                gi += g.y_pixel
-                        wi = (tap * length + r) * g.filters + b * panel
-                        add_store(gw, wi, g.filters, sums, kv, count, start - r)
+        span = (g.block_rows - 1) * g.stride_y + (g.kernel_height - 1) * g.dilation_y + 1
+        picture = (span if g.gathered else g.height) * g.line
+        packed = g.gathered * g.pictures * picture  # where a panel of gy lies in scratch
+        for number in range(slice0, slice1):
+            for block in range(block0, block1):
+                image0 = block // g.blocks * g.pictures
+                image1 = min(image0 + g.pictures, g.images)
+                row0 = (block % g.blocks) * g.block_rows
+                row1 = min(row0 + g.block_rows, g.rows)
+                source, base = x, (image0 * g.height + row0 * g.stride_y) * g.line
+                if g.gathered:
+                    channel = g.x_start + number * g.channels
+                    for image in range(image0, image1):
+                        place = (image - image0) * picture
+                        gather_slice(x, channel, scratch, place, g, image, row0, row1)
+                    source, base = scratch, 0
+                for b in range(panel0, panel1):
+                    count = g.filters - b * panel
+                    gradient, gi0 = gy, g.y_start + image0 * g.y_image + row0 * g.y_row
+                    if g.y_pixel != panel:
+                        target = packed
+                        for image in range(image0, image1):
+                            for row in range(row0, row1):
+                                gi = g.y_start + image * g.y_image + row * g.y_row + b * panel
+                                for _ in range(g.columns):
+                                    row_of = load_part(gy, gi, kv, count)
+                                    store(scratch, target, panel, row_of, kv, panel)
+                                    target += panel
+                                    gi += g.y_pixel
+                        gradient, gi0 = scratch, packed
+                    for tap in range(g.kernel_height * segments):
+                        ky, s = tap // segments, tap % segments
+                        place = base + ky * g.dilation_y * g.line + s * g.dilation_x * g.channels
+                        above = g.top - ky * g.dilation_y
+                        first = max(row0, -(-above // g.stride_y))
+                        last = min(row1, -(-(g.height + above) // g.stride_y))
+                        for start in range(0, length, cb):
+                            r = min(start, length - cb)
+                            sums = zeros(cb, kv)
+                            for p in range(image1 - image0):
+                                gi = gi0 + (p * (row1 - row0) + first - row0) * g.columns * panel
+                                xi0 = place + p * picture + r
+                                for row in range(first, last):
+                                    xi = xi0 + (row - row0) * g.stride_y * g.line
+                                    for _ in range(g.columns):
+                                        sums = fma(sums, source, xi, 1, load(gradient, gi, kv))
+                                        xi += step
+                                        gi += panel
+                            wi = (tap * length * g.slices + number * length + r) * g.y_pixel
+                            wi += g.y_start + b * panel
+                            add_store(gw, wi, g.y_pixel, sums, kv, count, start - r)
 
     return kernel

@@ -25,6 +25,10 @@ _CHUNK = 1 << 22
 _MOST_CHUNKS = 32
 # Values of all partial weight gradients together.
 _PARTS = 1 << 20
+# Values of input in one block of a weight gradient, its pixels, and channels in a slice.
+_WEIGHT_BLOCK = 1 << 17
+_PIXELS = 256
+_SLICE = 32
 # The tallest tile: more rows of a power of two values each would meet in one cache set.
 _ROWS = 14
 # Fewer sums than this in flight leave the multipliers waiting for each other.
@@ -52,13 +56,24 @@ class Chunk(NamedTuple):
     panel1: int
 
 
+class WeightChunk(NamedTuple):
+    """A share of a weight gradient: blocks, panels and slices."""
+
+    block0: int
+    block1: int
+    panel0: int
+    panel1: int
+    slice0: int
+    slice1: int
+
+
 class Plan(NamedTuple):
     """All that a kernel is called with besides arrays."""
 
     geometry: Geometry
     tile: Tile
     panels: int
-    chunks: tuple[Chunk, ...]
+    chunks: tuple[Chunk, ...] | tuple[WeightChunk, ...]
     scratch: int
     parts: int  # ranges of blocks; chunks of different ones may not write the same sums
     winograd: bool = False
@@ -114,11 +129,55 @@ def forward(
 
 @lru_cache(maxsize=1024)
 def weight_gradient(shape: tuple[int, ...], weight: tuple[int, ...], window: Window) -> Plan:
-    """The plan of `convolve_weight_gradient`, in the geometry of the forward pass."""
-    geometry = forward(shape, weight, window, False).geometry
-    length = weight[1] if window.dilation[1] > 1 else weight[1] * weight[3]
-    size = math.prod(weight)
-    return _planned(geometry, shape[0], choose_tile(length, weight[0]), most=max(1, _PARTS // size))
+    """The plan of `convolve_weight_gradient`, in the geometry of the forward pass.
+
+    The sums of a tile are in registers while a block's pixels pass by, and are written once for
+    each block: narrow pictures are taken several at a time, many channels in slices, so that
+    a block has enough pixels and its inputs still fit the cache.
+    """
+    geometry = forward(shape, weight, window, False).geometry._replace(gathered=0)
+    g, n = geometry, shape[0]
+    pixels, channels = g.rows * g.columns, g.channels
+    picture = _span(g, g.rows) * _reach(g)
+    wanted = min(n * pixels, _PIXELS)
+    slices = 1
+    while (
+        channels % 2 == 0
+        and channels // slices >= 2 * _SLICE
+        and channels % (2 * slices) == 0
+        and picture * (channels // slices) * wanted > _WEIGHT_BLOCK * pixels
+    ):
+        slices *= 2
+    channels //= slices
+    g = g._replace(channels=channels, slices=slices, pixel=g.channels)
+    g = _blocked(g, _WEIGHT_BLOCK, force=slices > 1)
+    if g.blocks == 1:
+        room = max(1, min(_WEIGHT_BLOCK // (picture * channels), -(-wanted // pixels)))
+        g = g._replace(pictures=-(-n // -(-n // room)))
+    g = g._replace(images=n)
+    length = channels if window.dilation[1] > 1 or slices > 1 else channels * weight[3]
+    tile = choose_tile(length, weight[0])
+    panels = -(-g.filters // tile.panel)
+    packed = g.pictures * g.block_rows * g.columns * tile.panel
+    scratch = g.gathered * g.pictures * _span(g, g.block_rows) * g.line + packed
+    blocks = -(-n // g.pictures) * g.blocks
+    work = n * pixels * math.prod(weight[1:]) * panels * LANES
+    chunks = max(1, min(_MOST_CHUNKS, work // _CHUNK))
+    parts = max(1, min(chunks // slices, blocks, _PARTS // math.prod(weight)))
+    groups = min(panels, -(-chunks // (parts * slices)), max(1, weight[0] // 128))
+    return Plan(
+        g,
+        tile,
+        panels,
+        tuple(
+            WeightChunk(*b, *p, *s)
+            for b in _ranges(blocks, parts)
+            for p in _ranges(panels, groups)
+            for s in _ranges(slices, slices)
+        ),
+        scratch,
+        parts,
+    )
 
 
 class Phase(NamedTuple):
@@ -238,21 +297,35 @@ def _winograd(g: Geometry, n: int) -> Plan:
     return Plan(g, tile, panels, chunks, scratch, parts, winograd=True)
 
 
-def _planned(g: Geometry, n: int, tile: Tile, most: int = _MOST_CHUNKS) -> Plan:
-    span_y = (g.kernel_height - 1) * g.dilation_y + 1
-    reach_y = (g.rows - 1) * g.stride_y + span_y
-    reach_x = (g.columns - 1) * g.stride_x + (g.kernel_width - 1) * g.dilation_x + 1
-    outside = g.top or g.left or reach_y > g.height or reach_x > g.width
-    gathered = int(bool(outside and g.kernel_height * g.kernel_width))
-    line = (reach_x if gathered else g.width) * g.channels
-    block_rows = max(1, min(g.rows, (_BLOCK // line - span_y) // g.stride_y + 1))
-    blocks = -(-g.rows // block_rows)
-    block_rows = -(-g.rows // blocks)
-    g = g._replace(gathered=gathered, line=line, block_rows=block_rows, blocks=blocks)
+def _planned(g: Geometry, n: int, tile: Tile) -> Plan:
+    g = _blocked(g, _BLOCK)
     panels = -(-g.filters // tile.panel)
-    scratch = ((block_rows - 1) * g.stride_y + span_y) * line if gathered else 0
-    chunks, parts = _chunks(g, n * blocks, panels, n, most)
+    scratch = g.gathered * _span(g, g.block_rows) * g.line
+    chunks, parts = _chunks(g, n * g.blocks, panels, n, _MOST_CHUNKS)
     return Plan(g, tile, panels, chunks, scratch, parts)
+
+
+def _blocked(g: Geometry, values: int, force: bool = False) -> Geometry:
+    """Blocks of rows with so many values of input; gathered where padding hangs over."""
+    outside = g.top or g.left or _span(g, g.rows) > g.height or _reach(g) > g.width
+    gathered = int(force or bool(outside and g.kernel_height * g.kernel_width))
+    line = (_reach(g) if gathered else g.width) * g.channels
+    span = _span(g, 1)
+    block_rows = max(1, min(g.rows, (values // line - span) // g.stride_y + 1))
+    blocks = -(-g.rows // block_rows)
+    return g._replace(
+        gathered=gathered, line=line, block_rows=-(-g.rows // blocks), blocks=blocks
+    )
+
+
+def _span(g: Geometry, rows: int) -> int:
+    """Rows of input that so many rows of outputs see."""
+    return (rows - 1) * g.stride_y + (g.kernel_height - 1) * g.dilation_y + 1
+
+
+def _reach(g: Geometry) -> int:
+    """Columns of input that a row of outputs sees."""
+    return (g.columns - 1) * g.stride_x + (g.kernel_width - 1) * g.dilation_x + 1
 
 
 def _chunks(
