@@ -54,7 +54,7 @@ class Geometry(NamedTuple):
     line: int = 0  # from one row to the next: of scratch when gathered, else of the input
     block_rows: int = 0
     blocks: int = 0  # in one picture
-    pixel: int = 0  # from one pixel of the input to the next; 0: its channels
+    pixel: int = 0  # from one pixel of the input to the next: the channels of all groups
     x_start: int = 0  # the first channel
     images: int = 1  # pictures in all
     pictures: int = 1  # in one block, which then holds all their rows
@@ -65,18 +65,19 @@ ARRAY = types.float32[::1]
 GEOMETRY = types.NamedUniTuple(types.int64, len(Geometry._fields), Geometry)
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+# Not in the cache, whose key would not change with `tile`: kernels contain it.
+@njit(nogil=True, fastmath=FASTMATH)
 def gather(x, scratch, g, image, row0, row1):  # type: ignore[no-untyped-def]
     """Copy the input rows that output rows row0..row1 of one picture see, zeros around them."""
     gather_slice(x, g.x_start, scratch, 0, g, image, row0, row1)
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@njit(nogil=True, fastmath=FASTMATH)
 def gather_slice(x, channel, scratch, place, g, image, row0, row1):  # type: ignore[no-untyped-def]
     """As `gather`, `g.channels` channels from `channel` on, to scratch[place:]."""
     first = row0 * g.stride_y - g.top
     count = (row1 - 1 - row0) * g.stride_y + (g.kernel_height - 1) * g.dilation_y + 1
-    pixel = max(g.pixel, g.channels)
+    pixel = g.pixel
     across = g.line // g.channels
     inside0 = min(max(0, g.left), across)
     inside1 = max(inside0, min(across, g.width + g.left))

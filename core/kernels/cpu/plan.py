@@ -100,16 +100,19 @@ def choose_tile(extent: int, filters: int) -> Tile:
 def forward(
     shape: tuple[int, ...], weight: tuple[int, ...], window: Window, activation: bool
 ) -> Plan:
-    """The plan of `convolve` for an input (N, C, H, W) and a weight (K, C, kh, kw)."""
+    """The plan of `convolve` for an input (N, C, H, W) and a weight (K, C / groups, kh, kw).
+
+    It is that of the first group; `of_group` moves it to another one.
+    """
     rows, columns = window.output_size(shape[2:], weight[2:])
     filters = weight[0]
     geometry = Geometry(
         height=shape[2],
         width=shape[3],
-        channels=shape[1],
+        channels=weight[1],
         rows=rows,
         columns=columns,
-        filters=filters,
+        filters=filters // window.groups,
         kernel_height=weight[2],
         kernel_width=weight[3],
         stride_y=window.stride[0],
@@ -123,8 +126,17 @@ def forward(
         y_row=columns * filters,
         y_pixel=filters,
         relu=int(activation),
+        pixel=shape[1],
     )
     return _best(geometry, shape[0])
+
+
+def of_group(g: Geometry, group: int) -> Geometry:
+    """The geometry of a group's convolution, from that of the first one."""
+    if not group:
+        return g
+    x_start = g.x_start + group * g.channels * g.slices
+    return g._replace(x_start=x_start, y_start=g.y_start + group * g.filters)
 
 
 @lru_cache(maxsize=1024)
@@ -149,14 +161,13 @@ def weight_gradient(shape: tuple[int, ...], weight: tuple[int, ...], window: Win
     ):
         slices *= 2
     channels //= slices
-    g = g._replace(channels=channels, slices=slices, pixel=g.channels)
-    g = _blocked(g, _WEIGHT_BLOCK, force=slices > 1)
+    g = _blocked(g._replace(channels=channels, slices=slices), _WEIGHT_BLOCK)
     if g.blocks == 1:
         room = max(1, min(_WEIGHT_BLOCK // (picture * channels), -(-wanted // pixels)))
         g = g._replace(pictures=-(-n // -(-n // room)))
     g = g._replace(images=n)
     length = channels if window.dilation[1] > 1 or slices > 1 else channels * weight[3]
-    tile = choose_tile(length, weight[0])
+    tile = choose_tile(length, g.filters)
     panels = -(-g.filters // tile.panel)
     packed = g.pictures * g.block_rows * g.columns * tile.panel
     scratch = g.gathered * g.pictures * _span(g, g.block_rows) * g.line + packed
@@ -164,7 +175,7 @@ def weight_gradient(shape: tuple[int, ...], weight: tuple[int, ...], window: Win
     work = n * pixels * math.prod(weight[1:]) * panels * LANES
     chunks = max(1, min(_MOST_CHUNKS, work // _CHUNK))
     parts = max(1, min(chunks // slices, blocks, _PARTS // math.prod(weight)))
-    groups = min(panels, -(-chunks // (parts * slices)), max(1, weight[0] // 128))
+    groups = min(panels, -(-chunks // (parts * slices)), max(1, g.filters // 128))
     return Plan(
         g,
         tile,
@@ -193,7 +204,7 @@ def input_gradient(
     shape: tuple[int, ...], weight: tuple[int, ...], window: Window
 ) -> tuple[Phase, ...]:
     """The plans of `convolve_input_gradient` for an input (N, C, H, W)."""
-    n, c, height, width = shape
+    n, channels, height, width = shape
     size = window.output_size((height, width), weight[2:])
     axes = [
         list(_phases(extent, *numbers))
@@ -211,10 +222,10 @@ def input_gradient(
         geometry = Geometry(
             height=size[0],
             width=size[1],
-            channels=weight[0],
+            channels=weight[0] // window.groups,
             rows=y.number,
             columns=x.number,
-            filters=c,
+            filters=weight[1],
             kernel_height=len(y.taps),
             kernel_width=len(x.taps),
             stride_y=1,
@@ -223,10 +234,11 @@ def input_gradient(
             dilation_x=x.dilation,
             top=y.before,
             left=x.before,
-            y_start=(y.first * width + x.first) * c,
-            y_image=height * width * c,
-            y_row=window.stride[0] * width * c,
-            y_pixel=window.stride[1] * c,
+            y_start=(y.first * width + x.first) * channels,
+            y_image=height * width * channels,
+            y_row=window.stride[0] * width * channels,
+            y_pixel=window.stride[1] * channels,
+            pixel=weight[0],
         )
         taps = tuple(i * weight[3] + j for i in y.taps for j in x.taps)
         phases.append(Phase(_best(geometry, n), taps))
@@ -264,7 +276,8 @@ def _best(g: Geometry, n: int) -> Plan:
     channel, that of the weight about 720 for each pair of channels (measured).
     """
     applies = (
-        (g.kernel_height, g.kernel_width) == (3, 3)
+        g.pixel == g.channels
+        and (g.kernel_height, g.kernel_width) == (3, 3)
         and g.stride_y == g.stride_x == g.dilation_y == g.dilation_x == 1
         and g.channels % LANES == g.filters % LANES == 0
     )
@@ -305,17 +318,17 @@ def _planned(g: Geometry, n: int, tile: Tile) -> Plan:
     return Plan(g, tile, panels, chunks, scratch, parts)
 
 
-def _blocked(g: Geometry, values: int, force: bool = False) -> Geometry:
-    """Blocks of rows with so many values of input; gathered where padding hangs over."""
+def _blocked(g: Geometry, values: int) -> Geometry:
+    """Blocks of rows with so many values of input, gathered where padding hangs over or other
+    channels lie between."""
     outside = g.top or g.left or _span(g, g.rows) > g.height or _reach(g) > g.width
-    gathered = int(force or bool(outside and g.kernel_height * g.kernel_width))
+    outside = outside or g.pixel > g.channels
+    gathered = int(bool(outside and g.kernel_height * g.kernel_width))
     line = (_reach(g) if gathered else g.width) * g.channels
     span = _span(g, 1)
     block_rows = max(1, min(g.rows, (values // line - span) // g.stride_y + 1))
     blocks = -(-g.rows // block_rows)
-    return g._replace(
-        gathered=gathered, line=line, block_rows=-(-g.rows // blocks), blocks=blocks
-    )
+    return g._replace(gathered=gathered, line=line, block_rows=-(-g.rows // blocks), blocks=blocks)
 
 
 def _span(g: Geometry, rows: int) -> int:
@@ -326,6 +339,18 @@ def _span(g: Geometry, rows: int) -> int:
 def _reach(g: Geometry) -> int:
     """Columns of input that a row of outputs sees."""
     return (g.columns - 1) * g.stride_x + (g.kernel_width - 1) * g.dilation_x + 1
+
+
+def depthwise(g: Geometry, n: int) -> Plan:
+    """The plan of a convolution with one channel in each group, in the geometry of that group."""
+    g = _blocked(g._replace(channels=g.pixel, filters=g.pixel), _BLOCK)
+    tile = Tile(min(g.columns, _ROWS), 1)
+    scratch = g.gathered * _span(g, g.block_rows) * g.line
+    # Vectors of channels are short of work: half a multiplication for each value that is read.
+    work = 4 * n * g.rows * g.columns * g.kernel_height * g.kernel_width * g.channels
+    parts = max(1, min(_MOST_CHUNKS, work // _CHUNK, n * g.blocks))
+    chunks = tuple(Chunk(*b, 0, 1) for b in _ranges(n * g.blocks, parts))
+    return Plan(g, tile, 1, chunks, scratch, parts)
 
 
 def _chunks(

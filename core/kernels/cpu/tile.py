@@ -129,6 +129,28 @@ def fma(typingctx: Any, tile: Any, array: Any, offset: Any, step: Any, row: Any)
 
 
 @_instruction
+def fma_column(
+    typingctx: Any, tile: Any, array: Any, offset: Any, step: Any, row: Any, count: Any
+) -> Any:
+    """tile[p] + array[offset + p * step :] * row for every row p of one vector.
+
+    Only the first `count` values of a row are read; the others count as zeros.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        sums = cgutils.unpack_tuple(builder, args[0])
+        (factor,) = cgutils.unpack_tuple(builder, args[4])
+        start = pointer(context, builder, signature.args[1], args[1], args[2])
+        masks = masks_below(builder, args[5], 1)
+        for p, total in enumerate(sums):
+            (value,) = load_row(builder, start, times(builder, args[3], p), 1, masks)
+            sums[p] = fmuladd(builder, value, factor, total)
+        return tile_of(context, builder, signature, sums)
+
+    return tile(tile, array, offset, step, row, count), codegen
+
+
+@_instruction
 def add(typingctx: Any, tile: Any, row: Any) -> Any:
     """tile[p, v] + row[v] for every row p and column v."""
 

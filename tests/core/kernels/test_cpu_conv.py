@@ -53,12 +53,15 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 def operands(case: Case, dtype: str = "f4") -> tuple[np.ndarray, ...]:
-    """Input, weight, bias and gradient of the result."""
+    """Input, weight, bias and gradient of the result.
+
+    Their mean is not zero: where sums cancel, no error relative to the largest one means much.
+    """
     shape, weight, window = case
     rng = np.random.default_rng(0)
     result = (shape[0], weight[0], *window.output_size(shape[2:], weight[2:]))
     shapes = (shape, weight, weight[:1], result)
-    return tuple(rng.standard_normal(s).astype("f4").astype(dtype) for s in shapes)
+    return tuple((rng.standard_normal(s) + 0.5).astype("f4").astype(dtype) for s in shapes)
 
 
 def results(kernels: object, case: Case, dtype: str = "f4") -> list[np.ndarray]:
@@ -124,6 +127,8 @@ def test_winograd_is_chosen_where_it_wins() -> None:
     [
         ((4, 16, 32, 32), (32, 16, 3, 3), Window((1, 1), (1, 1), (1, 1))),
         ((2, 64, 16, 16), (160, 64, 4, 4), Window((2, 2), (1, 1), (1, 1))),
+        ((4, 64, 16, 16), (128, 16, 3, 3), Window((1, 1), (1, 1), (1, 1), 4)),
+        ((4, 64, 32, 32), (64, 1, 3, 3), Window((1, 1), (1, 1), (1, 1), 64)),
     ],
 )
 def test_same_bits_on_any_number_of_threads(case: Case) -> None:
@@ -184,18 +189,77 @@ def test_fused_relu_keeps_nan() -> None:
     np.testing.assert_array_equal(fused, np.maximum(y, 0))
 
 
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    case=cases(),
+    groups=st.integers(2, 5),
+    channels=st.integers(1, 3),
+    filters=st.sampled_from([1, 2, 4, 17]),
+)
+def test_groups_agree_with_the_reference(
+    case: Case, groups: int, channels: int, filters: int
+) -> None:
+    (n, _, *size), (_, _, *kernel), window = case
+    shape, weight = (n, groups * channels, *size), (groups * filters, channels, *kernel)
+    case = shape, weight, window._replace(groups=groups)
+    agree(results(cpu, case), results(reference, case, "f8"))
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(case=cases(), channels=st.sampled_from([2, 15, 16, 17, 40, 64]))
+def test_depthwise_agrees_with_the_reference(case: Case, channels: int) -> None:
+    (n, _, *size), (_, _, *kernel), window = case
+    case = (n, channels, *size), (channels, 1, *kernel), window._replace(groups=channels)
+    agree(results(cpu, case), results(reference, case, "f8"))
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    window=st.sampled_from(WINDOWS),
+    length=st.integers(5, 40),
+    sizes=st.sampled_from([(1, 4, 1), (3, 20, 1), (4, 6, 2), (16, 16, 16)]),
+)
+def test_one_axis_agrees_with_the_reference(
+    window: tuple[int, int, int, int], length: int, sizes: tuple[int, int, int]
+) -> None:
+    (kernel, stride, padding, dilation), (channels, filters, groups) = window, sizes
+    case: Case = (
+        (2, channels, length + kernel),
+        (filters, channels // groups, kernel),
+        Window((stride,), (padding,), (dilation,), groups),
+    )
+    agree(results(cpu, case), results(reference, case, "f8"))
+
+
+@pytest.mark.parametrize("kernel", [(4, 4), (1, 1), (3, 5)])
+def test_a_kernel_that_covers_its_input_is_a_product(kernel: tuple[int, int]) -> None:
+    case = (3, 20, *kernel), (7, 20, *kernel), Window((2, 1), (0, 0), (1, 1))
+    agree(results(cpu, case), results(reference, case, "f8"))
+    x, weight, bias, _ = operands(case)
+    y = cpu.convolve(x, weight, bias, case[2])
+    np.testing.assert_array_equal(
+        cpu.convolve(x, weight, bias, case[2], relu=True), np.maximum(y, 0)
+    )
+
+
 @pytest.mark.parametrize(
-    ("shape", "weight", "window"),
+    "case",
     [
-        ((2, 4, 6, 6), (6, 2, 3, 3), Window((1, 1), (1, 1), (1, 1), 2)),
-        ((2, 4, 9), (6, 4, 3), Window((2,), (1,), (1,))),
-        ((1, 2, 4, 5, 6), (3, 2, 2, 3, 3), Window((1, 1, 1), (0, 1, 1), (1, 1, 1))),
+        ((5, 512, 4, 4), (64, 512, 3, 3), Window((1, 1), (1, 1), (1, 1))),
+        ((40, 128, 8, 8), (40, 128, 4, 4), Window((2, 2), (1, 1), (1, 1))),
+        ((9, 16, 3, 9), (16, 16, 2, 2), Window((1, 1), (0, 0), (1, 1))),
     ],
 )
-def test_what_is_not_covered_is_the_references(
-    shape: tuple[int, ...], weight: tuple[int, ...], window: Window
-) -> None:
-    agree(results(cpu, (shape, weight, window)), results(reference, (shape, weight, window), "f8"))
+def test_weight_gradient_of_several_pictures_and_slices_at_once(case: Case) -> None:
+    x, _, _, gy = operands(case)
+    kernel, window = case[1][2:], case[2]
+    expected = reference.convolve_weight_gradient(x.astype("f8"), gy.astype("f8"), kernel, window)
+    agree([cpu.convolve_weight_gradient(x, gy, kernel, window)], [expected])
+
+
+def test_three_axes_are_the_references() -> None:
+    case = (1, 2, 4, 5, 6), (3, 2, 2, 3, 3), Window((1, 1, 1), (0, 1, 1), (1, 1, 1))
+    agree(results(cpu, case), results(reference, case, "f8"))
 
 
 def test_an_empty_batch() -> None:
