@@ -11,7 +11,7 @@ from numba import njit, types
 from core.device import Array
 from core.kernels.cpu.plan import Plan
 from core.kernels.cpu.tile import clear, copy, transpose
-from core.kernels.cpu.vector import CHECKSUM, LANES
+from core.kernels.cpu.vector import CHECKED, CHECKSUM, LANES
 from core.kernels.cpu.winograd import weight_kernel
 from core.kernels.threads import run, scratch
 
@@ -31,6 +31,7 @@ def _make(lanes: int, checksum: int) -> Callable[..., None]:
         types.void(_ARRAY, _ARRAY, _INTS, *[types.int64] * 7, types.boolean),
         cache=True,
         nogil=True,
+        boundscheck=CHECKED,
     )
     def kernel(w, packed, taps, c, k, inner, outer, panel, panel0, panel1, transposed):  # type: ignore[no-untyped-def]
         """packed[b, t, i, j] = w[taps[t], i, b * panel + j], or with the last two exchanged."""

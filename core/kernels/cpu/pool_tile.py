@@ -18,7 +18,7 @@ from core.kernels.cpu.vector import (
     VECTOR,
     load_row,
     masks_below,
-    pointer,
+    place_in,
     splat,
     store_row,
     tile_of,
@@ -51,7 +51,7 @@ def larger(typingctx: Any, best: Any, array: Any, offset: Any, count: Any, numbe
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         highest, where = cgutils.unpack_tuple(builder, args[0])
-        start = pointer(context, builder, signature.args[1], args[1], args[2])
+        start = place_in(context, builder, signature.args[1], args[1], args[2])
         masks = masks_below(builder, args[3], 1)
         value = load_row(builder, start, ir.Constant(args[2].type, 0), 1, masks)[0]
         larger = builder.fcmp_ordered(">", value, highest)
@@ -68,17 +68,20 @@ def store_bytes(typingctx: Any, array: Any, offset: Any, numbers: Any, count: An
     """array[offset:] = the first `count` of a vector of whole numbers below 256."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        start = pointer(context, builder, signature.args[0], args[0], args[1])
+        start = place_in(context, builder, signature.args[0], args[0], args[1])
         wide = builder.fptoui(args[2], ir.VectorType(ir.IntType(32), LANES))
         values = builder.trunc(wide, _BYTE_VECTOR)
-        whole = builder.icmp_signed(">=", args[3], ir.Constant(args[3].type, LANES))
+        most = ir.Constant(args[3].type, LANES)
+        whole = builder.icmp_signed(">=", args[3], most)
+        count = builder.select(whole, most, args[3])
+        first = start.at(builder, ir.Constant(args[1].type, 0), count)
         with builder.if_else(whole, likely=True) as (then, otherwise):
             with then:
-                place = builder.bitcast(start, _BYTE_VECTOR.as_pointer())
+                place = builder.bitcast(first, _BYTE_VECTOR.as_pointer())
                 builder.store(values, place).align = 1
             with otherwise, cgutils.for_range(builder, args[3]) as loop:
                 byte = builder.extract_element(values, loop.index)
-                builder.store(byte, builder.gep(start, [loop.index]))
+                builder.store(byte, builder.gep(first, [loop.index]))
         return context.get_dummy_value()
 
     return types.void(array, offset, numbers, count), codegen
@@ -89,11 +92,14 @@ def load_chosen(typingctx: Any, gradients: Any, positions: Any, offset: Any, cou
     """(gradients, positions as floats) from offset."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        start = pointer(context, builder, signature.args[0], args[0], args[2])
+        start = place_in(context, builder, signature.args[0], args[0], args[2])
         masks = masks_below(builder, args[3], 1)
         value = load_row(builder, start, ir.Constant(args[2].type, 0), 1, masks)[0]
-        start = pointer(context, builder, signature.args[1], args[1], args[2])
-        place = builder.bitcast(start, _BYTE_VECTOR.as_pointer())
+        start = place_in(context, builder, signature.args[1], args[1], args[2])
+        bits = builder.bitcast(masks[0], ir.IntType(LANES))
+        count = builder.zext(builder.ctpop(bits), args[2].type)
+        first = start.at(builder, ir.Constant(args[2].type, 0), count)
+        place = builder.bitcast(first, _BYTE_VECTOR.as_pointer())
         kind = ir.FunctionType(
             _BYTE_VECTOR, [place.type, ir.IntType(32), masks[0].type, _BYTE_VECTOR]
         )
@@ -112,7 +118,7 @@ def add_chosen(typingctx: Any, array: Any, offset: Any, pair: Any, count: Any, n
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         value, where = cgutils.unpack_tuple(builder, args[2])
-        start = pointer(context, builder, signature.args[0], args[0], args[1])
+        start = place_in(context, builder, signature.args[0], args[0], args[1])
         here, masks = ir.Constant(args[1].type, 0), masks_below(builder, args[3], 1)
         before = load_row(builder, start, here, 1, masks)[0]
         chosen = builder.fcmp_ordered("==", where, _as_float(builder, args[4]))

@@ -21,7 +21,7 @@ from core.kernels.cpu.vector import (
     fmuladd,
     load_row,
     masks_below,
-    pointer,
+    place_in,
     row_type,
     rows_of,
     splat,
@@ -57,7 +57,7 @@ def load(typingctx: Any, array: Any, offset: Any, columns: Any) -> Any:
         return None
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        start = pointer(context, builder, signature.args[0], args[0], args[1])
+        start = place_in(context, builder, signature.args[0], args[0], args[1])
         row = load_row(builder, start, ir.Constant(args[1].type, 0), len(result))
         return tile_of(context, builder, signature, row)
 
@@ -71,7 +71,7 @@ def load_column(typingctx: Any, array: Any, offset: Any, step: Any, rows: Any) -
         return None
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        start = pointer(context, builder, signature.args[0], args[0], args[1])
+        start = place_in(context, builder, signature.args[0], args[0], args[1])
         places = [times(builder, args[2], p) for p in range(len(result))]
         values = [load_row(builder, start, place, 1)[0] for place in places]
         return tile_of(context, builder, signature, values)
@@ -86,7 +86,7 @@ def load_part(typingctx: Any, array: Any, offset: Any, columns: Any, count: Any)
         return None
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        start = pointer(context, builder, signature.args[0], args[0], args[1])
+        start = place_in(context, builder, signature.args[0], args[0], args[1])
         masks = masks_below(builder, args[3], len(result))
         row = load_row(builder, start, ir.Constant(args[1].type, 0), len(result), masks)
         return tile_of(context, builder, signature, row)
@@ -117,10 +117,11 @@ def fma(typingctx: Any, tile: Any, array: Any, offset: Any, step: Any, row: Any)
             cgutils.unpack_tuple(builder, args[0]),
             cgutils.unpack_tuple(builder, args[4]),
         )
-        start = pointer(context, builder, signature.args[1], args[1], args[2])
+        start = place_in(context, builder, signature.args[1], args[1], args[2])
         for p in range(len(sums) // len(weights)):
-            place = builder.gep(start, [times(builder, args[3], p)])
-            scalar = splat(builder, builder.load(place))
+            place = times(builder, args[3], p)
+            address = start.at(builder, place, ir.Constant(place.type, 1))
+            scalar = splat(builder, builder.load(address))
             for i, weight in enumerate(weights, p * len(weights)):
                 sums[i] = fmuladd(builder, scalar, weight, sums[i])
         return tile_of(context, builder, signature, sums)
@@ -140,7 +141,7 @@ def fma_column(
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         sums = cgutils.unpack_tuple(builder, args[0])
         (factor,) = cgutils.unpack_tuple(builder, args[4])
-        start = pointer(context, builder, signature.args[1], args[1], args[2])
+        start = place_in(context, builder, signature.args[1], args[1], args[2])
         masks = masks_below(builder, args[5], 1)
         for p, total in enumerate(sums):
             (value,) = load_row(builder, start, times(builder, args[3], p), 1, masks)
@@ -219,7 +220,7 @@ def store(
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array, offset, step, tile, _, count = args
-        start = pointer(context, builder, signature.args[0], array, offset)
+        start = place_in(context, builder, signature.args[0], array, offset)
         rows = rows_of(builder, tile, columns.literal_value)
 
         def write(masks: list[Any] | None) -> None:
@@ -249,7 +250,7 @@ def add_store(
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array, offset, step, tile, _, count, skip = args
-        start = pointer(context, builder, signature.args[0], array, offset)
+        start = place_in(context, builder, signature.args[0], array, offset)
         rows = rows_of(builder, tile, columns.literal_value)
 
         def write(masks: list[Any] | None) -> None:
@@ -274,9 +275,11 @@ def copy(
     """target[target_offset:] = `count` values of source[source_offset:]."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        to = pointer(context, builder, signature.args[0], args[0], args[1])
-        start = pointer(context, builder, signature.args[2], args[2], args[3])
-        cgutils.raw_memcpy(builder, to, start, args[4], ir.Constant(args[4].type, 4))
+        to = place_in(context, builder, signature.args[0], args[0], args[1])
+        start = place_in(context, builder, signature.args[2], args[2], args[3])
+        here, count = ir.Constant(args[1].type, 0), args[4]
+        first, source = to.at(builder, here, count), start.at(builder, here, count)
+        cgutils.raw_memcpy(builder, first, source, count, ir.Constant(count.type, 4))
         return context.get_dummy_value()
 
     return types.void(target, target_offset, source, source_offset, count), codegen
@@ -287,8 +290,9 @@ def clear(typingctx: Any, target: Any, offset: Any, count: Any) -> Any:
     """target[offset : offset + count] = 0."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        start = pointer(context, builder, signature.args[0], args[0], args[1])
-        cgutils.memset(builder, start, times(builder, args[2], 4), 0)
+        start = place_in(context, builder, signature.args[0], args[0], args[1])
+        address = start.at(builder, ir.Constant(args[1].type, 0), args[2])
+        cgutils.memset(builder, address, times(builder, args[2], 4), 0)
         return context.get_dummy_value()
 
     return types.void(target, offset, count), codegen
@@ -307,8 +311,8 @@ def transpose(
     """A square of LANES rows of LANES values, the steps apart, with rows and columns exchanged."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        to = pointer(context, builder, signature.args[0], args[0], args[1])
-        start = pointer(context, builder, signature.args[3], args[3], args[4])
+        to = place_in(context, builder, signature.args[0], args[0], args[1])
+        start = place_in(context, builder, signature.args[3], args[3], args[4])
         rows = [load_row(builder, start, times(builder, args[5], i), 1)[0] for i in range(LANES)]
         half = 1
         while half < LANES:  # exchange the off-diagonal squares of half x half values

@@ -7,10 +7,11 @@ functions here emit LLVM's own instructions; kernels never call them.
 from __future__ import annotations
 
 import math
+import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -19,13 +20,18 @@ from numba.core.datamodel import models
 from numba.core.registry import cpu_target
 from numba.extending import register_model
 
+# For developers: instructions then raise IndexError where they would leave their array, and
+# kernels are several times slower. Off, it leaves no trace in the code.
+CHECKED = os.environ.get("OPENBOOK_CHECK_BOUNDS", "") not in ("", "0")
+
 # Part of every kernel's cache key: Numba's cache does not see edits of imported modules. These
 # are the modules whose code ends up in kernels of others.
 CHECKSUM = zlib.crc32(
     b"".join(
         Path(__file__).with_name(n).read_bytes()
         for n in ("vector.py", "tile.py", "pool_tile.py", "direct.py")
-    )
+    ),
+    int(CHECKED),
 )
 
 # Sums may be reordered and products fused; infinities and NaN keep their meaning.
@@ -84,13 +90,46 @@ vector = Vector()
 # ---------------------------------------------------------------------------- code generation
 
 
-def pointer(context: Any, builder: Any, kind: types.Array, array: Any, offset: Any) -> Any:
-    data = context.make_array(kind)(context, builder, array).data
-    return builder.gep(data, [offset])
+class Place(NamedTuple):
+    """Where in an array an instruction works; `at` is the only way from there to memory."""
+
+    address: Any
+    index: Any
+    size: Any
+    context: Any
+
+    def at(self, builder: Any, offset: Any, count: Any) -> Any:
+        """The address `offset` values further on, where `count` values are read or written."""
+        if CHECKED:
+            self._check(builder, offset, count)
+        return builder.gep(self.address, [offset])
+
+    def _check(self, builder: Any, offset: Any, count: Any) -> None:
+        first = builder.add(self.index, offset)
+        none = ir.Constant(first.type, 0)
+        outside = builder.or_(
+            builder.icmp_signed("<", first, none),
+            builder.icmp_signed(">", builder.add(first, count), self.size),
+        )
+        touched = builder.icmp_signed(">", count, none)
+        with builder.if_then(builder.and_(touched, outside), likely=False):
+            message = ("a kernel reads or writes outside its array",)
+            self.context.call_conv.return_user_exc(builder, IndexError, message)
 
 
-def _address(builder: Any, start: Any, offset: Any) -> Any:
-    return builder.bitcast(builder.gep(start, [offset]), VECTOR.as_pointer())
+def place_in(context: Any, builder: Any, kind: types.Array, array: Any, offset: Any) -> Place:
+    """array[offset:] of an array of the type `kind`."""
+    struct = context.make_array(kind)(context, builder, array)
+    return Place(builder.gep(struct.data, [offset]), offset, struct.nitems, context)
+
+
+def _address(builder: Any, start: Place, offset: Any, mask: Any = None) -> Any:
+    """Of a vector, whole or as far as the lanes of `mask` go."""
+    count = ir.Constant(offset.type, LANES)
+    if CHECKED and mask is not None:
+        bits = builder.bitcast(mask, ir.IntType(LANES))
+        count = builder.zext(builder.ctpop(bits), offset.type)
+    return builder.bitcast(start.at(builder, offset, count), VECTOR.as_pointer())
 
 
 def splat(builder: Any, scalar: Any, kind: ir.VectorType = VECTOR) -> Any:
@@ -123,34 +162,36 @@ def masks_below(builder: Any, count: Any, columns: int) -> list[Any]:
 
 
 def load_row(
-    builder: Any, start: Any, place: Any, columns: int, masks: list[Any] | None = None
+    builder: Any, start: Place, place: Any, columns: int, masks: list[Any] | None = None
 ) -> list[Any]:
     values = []
     for v in range(columns):
-        address = _address(builder, start, _plus(builder, place, LANES * v))
-        if masks is None:
+        mask = None if masks is None else masks[v]
+        address = _address(builder, start, _plus(builder, place, LANES * v), mask)
+        if mask is None:
             values.append(builder.load(address))
             values[-1].align = 4
         else:
             kind = ir.FunctionType(VECTOR, [address.type, I32, _MASK, VECTOR])
             name = f"llvm.masked.load.v{LANES}f32.p0"
             function = cgutils.get_or_insert_function(builder.module, kind, name)
-            values.append(builder.call(function, [address, ir.Constant(I32, 4), masks[v], ZERO]))
+            values.append(builder.call(function, [address, ir.Constant(I32, 4), mask, ZERO]))
     return values
 
 
 def store_row(
-    builder: Any, start: Any, place: Any, row: list[Any], masks: list[Any] | None
+    builder: Any, start: Place, place: Any, row: list[Any], masks: list[Any] | None
 ) -> None:
     for v, value in enumerate(row):
-        address = _address(builder, start, _plus(builder, place, LANES * v))
-        if masks is None:
+        mask = None if masks is None else masks[v]
+        address = _address(builder, start, _plus(builder, place, LANES * v), mask)
+        if mask is None:
             builder.store(value, address).align = 4
         else:
             kind = ir.FunctionType(ir.VoidType(), [VECTOR, address.type, I32, _MASK])
             name = f"llvm.masked.store.v{LANES}f32.p0"
             function = cgutils.get_or_insert_function(builder.module, kind, name)
-            builder.call(function, [value, address, ir.Constant(I32, 4), masks[v]])
+            builder.call(function, [value, address, ir.Constant(I32, 4), mask])
 
 
 def whole_or_part(builder: Any, count: Any, columns: int, write: Callable[..., None]) -> None:
