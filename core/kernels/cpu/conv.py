@@ -12,7 +12,7 @@ import numpy as np
 
 from core.device import Array
 from core.kernels import reference
-from core.kernels.cpu import depthwise, direct, winograd
+from core.kernels.cpu import depthwise, direct, scatter, winograd
 from core.kernels.cpu import plan as plans
 from core.kernels.cpu.pack import pack
 from core.kernels.cpu.product import matmul
@@ -63,10 +63,13 @@ def convolve_input_gradient(
         rows = matmul(gy.reshape(n, -1), _stored(weight).reshape(-1, gy.shape[1]).T)
         return channels_first(rows.reshape(n, *size, c))
     gx, rows = np.empty((n, *size, c), np.float32), _flat(gy)
+    if (plan := plans.scattered((n, c, *size), weight.shape, window)) is not None:
+        _scatter(plan, rows, weight, gx.reshape(-1))
+        return channels_first(gx)
     for phase in plans.input_gradient((n, c, *size), weight.shape, window):
         if _is_depthwise(weight, window):
-            plan = plans.depthwise(phase.plan.geometry, n)
-            _depthwise(plan, rows, weight, phase.taps, None, gx.reshape(-1))
+            each = plans.depthwise(phase.plan.geometry, n)
+            _depthwise(each, rows, weight, phase.taps, None, gx.reshape(-1))
             continue
         packed = _packed(weight, phase.taps, phase.plan, window.groups, transposed=True)
         _forward(phase.plan, rows, packed, None, gx.reshape(-1))
@@ -135,6 +138,19 @@ def _weight_gradient(x: Array, gy: Array, kernel: tuple[int, ...], window: Windo
 
     run(task, groups * chunks)
     return parts[0] if plan.parts == 1 else parts.sum(axis=0)
+
+
+def _scatter(plan: plans.Plan, gy: np.ndarray, weight: Array, gx: np.ndarray) -> None:
+    kernel, k = scatter.kernel(*plan.tile), weight.shape[0]
+    # All kernel positions and channels as the channels of one position.
+    matrix = weight_view(_stored(weight).reshape(1, 1, -1, k))
+    packed = pack(matrix, (0,), plan, transposed=True)
+
+    def task(i: int) -> None:
+        block, chunk = scratch("block", plan.scratch), plan.chunks[i]
+        kernel(gy, packed, gx, block, plan.geometry, plan.panels, chunk.block0, chunk.block1)
+
+    run(task, len(plan.chunks))
 
 
 def _depthwise(

@@ -245,6 +245,32 @@ def input_gradient(
     return tuple(phases)
 
 
+@lru_cache(maxsize=1024)
+def scattered(shape: tuple[int, ...], weight: tuple[int, ...], window: Window) -> Plan | None:
+    """The plan of `scatter` for an input (N, C, H, W), in the geometry of the forward pass.
+
+    None where it would not halve the work, that is where channels fill most of a vector.
+    """
+    g = forward(shape, weight, window, False).geometry
+    taps, outputs = math.prod(weight[2:]), math.prod(weight[1:])
+    halves = 2 * -(-outputs // LANES) <= taps * -(-weight[1] // LANES)
+    if window.groups > 1 or g.dilation_x > 1 or weight[0] < LANES or not halves:
+        return None
+    tile = choose_tile(g.columns, outputs)
+    panels = -(-outputs // tile.panel)
+    # Rows of gy that fit a block, and the rows of gx that see no other.
+    room = max(1, _BLOCK // (g.columns * panels * tile.panel)) * g.stride_y - _span(g, 1) + 1
+    block_rows = max(g.stride_y, min(g.height, room))
+    blocks = -(-g.height // block_rows)
+    block_rows = -(-g.height // blocks)
+    seen = min(g.rows, (block_rows + _span(g, 1) - 2) // g.stride_y + 1)
+    line = max(_reach(g), g.left + g.width) * g.channels
+    g = g._replace(line=line, block_rows=block_rows, blocks=blocks)
+    scratch = seen * g.columns * panels * tile.panel + line
+    chunks, parts = _chunks(g, shape[0] * blocks, 1, shape[0], _MOST_CHUNKS)
+    return Plan(g, tile, panels, chunks, scratch, parts)
+
+
 class _AxisPhase(NamedTuple):
     """One remainder along one axis: input positions first, first + stride, ..."""
 

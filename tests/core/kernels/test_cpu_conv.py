@@ -231,6 +231,24 @@ def test_one_axis_agrees_with_the_reference(
     agree(results(cpu, case), results(reference, case, "f8"))
 
 
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(case=cases(), channels=st.integers(1, 3), filters=st.sampled_from([16, 33]))
+def test_input_gradient_of_few_channels(case: Case, channels: int, filters: int) -> None:
+    (n, _, *size), (_, _, *kernel), window = case
+    case = (n, channels, *size), (filters, channels, *kernel), window
+    weight, gy = operands(case)[1], operands(case)[3]
+    expected = reference.convolve_input_gradient(
+        gy.astype("f8"), weight.astype("f8"), tuple(size), window
+    )
+    agree([cpu.convolve_input_gradient(gy, weight, tuple(size), window)], [expected])
+
+
+def test_input_gradient_of_few_channels_in_several_blocks() -> None:
+    case = (1, 3, 90, 201), (16, 3, 4, 4), Window((2, 1), (1, 2), (1, 1))
+    assert plan.scattered(*case).geometry.blocks > 1
+    agree(results(cpu, case), results(reference, case, "f8"))
+
+
 @pytest.mark.parametrize("kernel", [(4, 4), (1, 1), (3, 5)])
 def test_a_kernel_that_covers_its_input_is_a_product(kernel: tuple[int, int]) -> None:
     case = (3, 20, *kernel), (7, 20, *kernel), Window((2, 1), (0, 0), (1, 1))
