@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from typing import Any
 
 from numba.core import event
 from threadpoolctl import ThreadpoolController
+
+# mallopt's names for limits in glibc's malloc.h, and the limit.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_KEPT = 1 << 30
 
 
 class _Notice(event.Listener):
@@ -27,9 +32,24 @@ class _Notice(event.Listener):
 
 
 def start() -> None:
-    """Hold every loaded BLAS at one thread, and announce the first compilation.
+    """Hold every loaded BLAS at one thread, keep freed memory, announce the first compilation.
 
     BLAS threads wait for work by spinning, on the cores that the kernels' own threads need.
     """
+    _keep_memory()
     ThreadpoolController().limit(limits=1, user_api="blas")
     event.register("numba:compile", _Notice())
+
+
+def _keep_memory() -> None:
+    """Let freed arrays be used again, with glibc; elsewhere nothing happens.
+
+    It would give them back to the system, which clears every page that a next step asks for:
+    a tenth of a step's time.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_TRIM_THRESHOLD, _KEPT)
+        mallopt(_MMAP_THRESHOLD, _KEPT)
