@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from numba.core import event
+from numba.core.registry import cpu_target
 from threadpoolctl import ThreadpoolController
 
 # mallopt's names for limits in glibc's malloc.h, and the limit.
@@ -32,12 +33,15 @@ class _Notice(event.Listener):
 
 
 def start() -> None:
-    """Hold every loaded BLAS at one thread, keep freed memory, announce the first compilation.
+    """Hold every loaded BLAS at one thread, keep freed memory, load Numba, announce compiling.
 
-    BLAS threads wait for work by spinning, on the cores that the kernels' own threads need.
+    BLAS threads wait for work by spinning, on the cores that the kernels' own threads need. Numba
+    would load the larger part of itself (40 MB) in the middle of the first kernel.
     """
     _keep_memory()
     ThreadpoolController().limit(limits=1, user_api="blas")
+    cpu_target.typing_context.refresh()
+    cpu_target.target_context.refresh()
     event.register("numba:compile", _Notice())
 
 
