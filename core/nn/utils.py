@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from core import device as dev
+from core import kernels
 from core.device import Array
 from core.tensor import Tensor
 
@@ -28,28 +29,26 @@ def clip_grad_norm_(
     if not gradients:
         return Tensor(np.zeros((), dev.get_default_dtype()))
     module = dev.array_module(*gradients)
-    total = _norm(module, gradients, norm_type)
+    k = kernels.of(*gradients)
+    total = _norm(k, module, gradients, norm_type)
     if error_if_nonfinite and not math.isfinite(float(total)):
         raise RuntimeError(f"clip_grad_norm_: the norm of the gradients is {float(total)}")
     # 1e-6 as in PyTorch; no branch on the norm, which would wait for the GPU.
-    scale = module.minimum(max_norm / (total + 1e-6), 1.0)
-    for gradient in gradients:
-        gradient *= scale.astype(gradient.dtype)
+    k.scale_(gradients, module.minimum(max_norm / (total + 1e-6), 1.0))
     return Tensor(module.asarray(total, gradients[0].dtype))
 
 
-def _norm(module: Any, gradients: list[Array], norm_type: float) -> Array:
+def _norm(k: Any, module: Any, gradients: list[Array], norm_type: float) -> Array:
+    if norm_type == 2:
+        return module.sqrt(k.square_sum(gradients))
     if norm_type == math.inf:
         largest = [abs(gradient).max() for gradient in gradients]
         return module.stack(largest).max().astype(dev.float64)
     if norm_type <= 0:
         raise ValueError(f"clip_grad_norm_: norm_type is {norm_type}, expected a positive number")
-    # The squares of float16 gradients above 255 are infinite.
+    # The powers of float16 gradients overflow soon.
     gradients = [g.astype(dev.float32) if g.dtype == dev.float16 else g for g in gradients]
-    powers = [
-        (abs(gradient) if norm_type != 2 else gradient) ** norm_type for gradient in gradients
-    ]
-    sums = [power.sum(dtype=dev.float64) for power in powers]
+    sums = [(abs(gradient) ** norm_type).sum(dtype=dev.float64) for gradient in gradients]
     return module.stack(sums).sum() ** (1 / norm_type)
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
-from core import device as dev
-from core import kernels
-from core.device import Array
-from core.kernels.reference.optim import AdamStep
+from core.kernels.reference.optim import AdagradStep, AdamStep, RMSpropStep
 from core.optim.optimizer import (
     Group,
     Optimizer,
@@ -16,7 +14,6 @@ from core.optim.optimizer import (
     need,
     need_not_negative,
     next_step,
-    zeros_like,
 )
 
 
@@ -26,6 +23,8 @@ class Adagrad(Optimizer):
     `lr_decay` divides lr by 1 + steps * lr_decay; `weight_decay` * p is added to g; h starts
     at `initial_accumulator_value`.
     """
+
+    rule = "adagrad"
 
     def __init__(
         self,
@@ -51,18 +50,12 @@ class Adagrad(Optimizer):
             "Adagrad", group, "lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps"
         )
 
-    def _update(self, param: Array, gradient: Array, state: State, group: Group) -> None:
-        step = next_step(state)
-        if "sum" not in state:
-            state["sum"] = zeros_like(param)
-            state["sum"] += group["initial_accumulator_value"]
-        gradient = self._decayed(param, gradient, group["weight_decay"])
-        self._add_square(state["sum"], gradient, 1.0)
-        below = self._temporary(param, "below")
-        dev.array_module(param).sqrt(state["sum"], out=below)
-        below += group["eps"]
-        lr = group["lr"] / (1 + (step - 1) * group["lr_decay"])
-        self._add_quotient(param, gradient, below, -lr)
+    def _numbers(self, state: State, group: Group) -> AdagradStep:
+        rate = group["lr"] / (1 + (next_step(state) - 1) * group["lr_decay"])
+        return AdagradStep(rate, group["eps"], group["weight_decay"])
+
+    def _averages(self, group: Group) -> Iterator[tuple[str, bool, float]]:
+        yield "sum", True, group["initial_accumulator_value"]
 
 
 class RMSprop(Optimizer):
@@ -72,6 +65,8 @@ class RMSprop(Optimizer):
     `centered` takes the square of the gradients' mean off h (Graves 2013, eq. 40);
     `weight_decay` * p is added to g.
     """
+
+    rule = "rmsprop"
 
     def __init__(
         self,
@@ -97,36 +92,15 @@ class RMSprop(Optimizer):
     def _check(self, group: Group) -> None:
         need_not_negative("RMSprop", group, "lr", "alpha", "eps", "weight_decay", "momentum")
 
-    def _update(self, param: Array, gradient: Array, state: State, group: Group) -> None:
-        gradient = self._decayed(param, gradient, group["weight_decay"])
-        below = self._root(param, gradient, state, group)
-        if not group["momentum"]:
-            self._add_quotient(param, gradient, below, -group["lr"])
-            return
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = zeros_like(param)
-        velocity = state["momentum_buffer"]
-        velocity *= group["momentum"]
-        self._add_quotient(velocity, gradient, below, 1.0)
-        self._add_scaled(param, velocity, -group["lr"])
+    def _numbers(self, state: State, group: Group) -> RMSpropStep:
+        return RMSpropStep(
+            group["lr"], group["alpha"], group["eps"], group["weight_decay"], group["momentum"]
+        )
 
-    def _root(self, param: Array, gradient: Array, state: State, group: Group) -> Array:
-        """sqrt(mean square, or variance when centered) + eps."""
-        if "square_avg" not in state:
-            state["square_avg"] = zeros_like(param)
-        square = state["square_avg"]
-        square *= group["alpha"]
-        self._add_square(square, gradient, 1 - group["alpha"])
-        below = self._temporary(param, "below")
-        below[...] = square
-        if group["centered"]:
-            if "grad_avg" not in state:
-                state["grad_avg"] = zeros_like(param)
-            self._move_towards(state["grad_avg"], gradient, 1 - group["alpha"])
-            self._add_square(below, state["grad_avg"], -1.0)
-        dev.array_module(param).sqrt(below, out=below)
-        below += group["eps"]
-        return below
+    def _averages(self, group: Group) -> Iterator[tuple[str, bool, float]]:
+        yield "square_avg", True, 0.0
+        yield "grad_avg", group["centered"], 0.0
+        yield "momentum_buffer", bool(group["momentum"]), 0.0
 
 
 class Adam(Optimizer):
@@ -135,6 +109,8 @@ class Adam(Optimizer):
     m' and v' are corrected for their start at zero (algorithm 1); `weight_decay` * p is added
     to g. Book, 6.1.6.
     """
+
+    rule = "adam"
 
     def __init__(
         self,
@@ -159,27 +135,19 @@ class Adam(Optimizer):
         for beta in group["betas"]:
             need(0 <= beta < 1, name, "betas", group["betas"], "two numbers in [0, 1)")
 
-    def _update(self, param: Array, gradient: Array, state: State, group: Group) -> None:
-        self._adapt(param, gradient, state, group, weight_decay=group["weight_decay"])
-
-    def _adapt(
-        self,
-        param: Array,
-        gradient: Array,
-        state: State,
-        group: Group,
-        weight_decay: float = 0.0,
-        shrink: float = 1.0,
-    ) -> None:
-        step = next_step(state)
-        if "exp_avg" not in state:
-            state["exp_avg"] = zeros_like(param)
-            state["exp_avg_sq"] = zeros_like(param)
-        beta1, beta2 = group["betas"]
+    def _numbers(self, state: State, group: Group) -> AdamStep:
+        step, (beta1, beta2) = next_step(state), group["betas"]
+        decay, shrink = self._decays(group)
         rate, root = group["lr"] / (1 - beta1**step), math.sqrt(1 - beta2**step)
-        numbers = AdamStep(rate, beta1, beta2, root, group["eps"], weight_decay, shrink)
-        averages = state["exp_avg"], state["exp_avg_sq"]
-        kernels.of(param, gradient).adam(param, gradient, *averages, numbers)
+        return AdamStep(rate, beta1, beta2, root, group["eps"], decay, shrink)
+
+    def _decays(self, group: Group) -> tuple[float, float]:
+        """The parameter's share in its gradient, and its factor before the step."""
+        return group["weight_decay"], 1.0
+
+    def _averages(self, group: Group) -> Iterator[tuple[str, bool, float]]:
+        yield "exp_avg", True, 0.0
+        yield "exp_avg_sq", True, 0.0
 
 
 class AdamW(Adam):
@@ -199,6 +167,5 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(params, lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
-    def _update(self, param: Array, gradient: Array, state: State, group: Group) -> None:
-        shrink = 1 - group["lr"] * group["weight_decay"]
-        self._adapt(param, gradient, state, group, shrink=shrink)
+    def _decays(self, group: Group) -> tuple[float, float]:
+        return 0.0, 1 - group["lr"] * group["weight_decay"]

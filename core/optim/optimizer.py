@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from core import device as dev
+from core import kernels
 from core.device import Array
+from core.kernels.reference.optim import Piece
 from core.nn.module import zero_gradient
 from core.tensor import Tensor
 
@@ -21,16 +23,17 @@ class Optimizer:
     """Changes parameters in place, a step at a time, after their gradients (book, 6.1).
 
     `params` are leaves that require gradients, or mappings with such `params` and settings of
-    their own; `defaults` are the settings of the rest. A subclass says in `_update` what one
-    parameter's step is. Arrays of the state lie in memory as their parameter does. Raises
+    their own; `defaults` are the settings of the rest. A subclass names the kernel of its `rule`,
+    and what that is given. Arrays of the state lie in memory as their parameter does. Raises
     ValueError for no parameters, one given twice, or an unknown setting.
     """
+
+    rule: str
 
     def __init__(self, params: Params, defaults: Group) -> None:
         self.defaults = defaults
         self.param_groups: list[Group] = []
         self.state: dict[Tensor, State] = {}
-        self._scratch: dict[tuple[str, np.dtype, str], Array] = {}
         for group in _as_groups(type(self).__name__, params):
             self.add_param_group(group)
 
@@ -58,74 +61,46 @@ class Optimizer:
         """Raise ValueError for settings that make no sense."""
         raise NotImplementedError
 
-    def _update(self, param: Array, gradient: Array, state: State, group: Group) -> None:
-        """One step of one parameter, in place; neither the gradient nor its memory is written."""
+    def _numbers(self, state: State, group: Group) -> tuple[Any, ...]:
+        """What one parameter's step is, for the kernel `rule`; counts it where that matters."""
+        raise NotImplementedError
+
+    def _averages(self, group: Group) -> Iterator[tuple[str, bool, float]]:
+        """For each array of the state: its name, whether it is used, and the value it starts at."""
         raise NotImplementedError
 
     def step(self) -> None:
-        """One step of every parameter that has a gradient."""
+        """One step of every parameter that has a gradient; all that step alike in one run."""
         for group in self.param_groups:
-            for param in group["params"]:
-                gradient = param.grad
-                if gradient is not None:
-                    state = self.state.setdefault(param, {})
-                    self._update(param.data, gradient.data, state, group)
-                    param.written()
+            runs: dict[tuple[Any, ...], list[Piece]] = {}
+            stepped = [param for param in group["params"] if param.grad is not None]
+            for param in stepped:
+                state, gradient = self.state.setdefault(param, {}), param.grad.data
+                numbers = self._numbers(state, group)
+                arrays = (self._array(param.data, state, *each) for each in self._averages(group))
+                run = kernels.of(param.data, gradient), numbers
+                runs.setdefault(run, []).append((param.data, gradient, *arrays))
+            for (backend, numbers), pieces in runs.items():
+                getattr(backend, self.rule)(pieces, numbers)
+            for param in stepped:
+                param.written()
+
+    def _array(
+        self, param: Array, state: State, name: str, used: bool, first: float
+    ) -> Array | None:
+        """The array `name` of a parameter's state, made where it is missing; None where unused."""
+        if not used:
+            return None
+        if name not in state:
+            state[name] = zeros_like(param)
+            state[name] += first
+        return state[name]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, or fill them with zeros."""
         for group in self.param_groups:
             for param in group["params"]:
                 zero_gradient(param, set_to_none)
-
-    # ------------------------------------------------------------------ arithmetic in place
-
-    def _temporary(self, like: Array, purpose: str = "") -> Array:
-        """Memory that is written before it is read: shape, dtype and memory order of `like`.
-
-        One buffer serves all parameters; two that are in use together need two `purpose`s.
-        """
-        key = (purpose, like.dtype, dev.device_of(like))
-        buffer = self._scratch.get(key)
-        if buffer is None or buffer.size < like.size:
-            buffer = self._scratch[key] = dev.array_module(like).empty(like.size, like.dtype)
-        return _shaped_as(like, buffer[: like.size])
-
-    def _decayed(self, param: Array, gradient: Array, weight_decay: float) -> Array:
-        """gradient + weight_decay * param: the gradient of the loss with an L2 penalty."""
-        if not weight_decay:
-            return gradient
-        result = self._temporary(param, "decayed")
-        module = dev.array_module(param)
-        module.multiply(param, weight_decay, out=result)
-        return module.add(result, gradient, out=result)
-
-    def _add_scaled(self, target: Array, values: Array, factor: float) -> None:
-        """target += factor * values."""
-        scaled = self._temporary(target, "scaled")
-        dev.array_module(target).multiply(values, factor, out=scaled)
-        target += scaled
-
-    def _add_square(self, target: Array, values: Array, factor: float) -> None:
-        """target += factor * values ** 2."""
-        square = self._temporary(target, "scaled")
-        dev.array_module(target).multiply(values, values, out=square)
-        square *= factor
-        target += square
-
-    def _move_towards(self, target: Array, values: Array, weight: float) -> None:
-        """target += weight * (values - target): an exponential moving average."""
-        difference = self._temporary(target, "scaled")
-        dev.array_module(target).subtract(values, target, out=difference)
-        difference *= weight
-        target += difference
-
-    def _add_quotient(self, target: Array, above: Array, below: Array, factor: float) -> None:
-        """target += factor * above / below."""
-        quotient = self._temporary(target, "scaled")
-        dev.array_module(target).divide(above, below, out=quotient)
-        quotient *= factor
-        target += quotient
 
     # ------------------------------------------------------------------ saving
 

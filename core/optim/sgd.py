@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from core import kernels
-from core.device import Array
+from collections.abc import Iterator
+
 from core.kernels.reference.optim import SGDStep
 from core.optim.optimizer import (
     Group,
@@ -12,7 +12,6 @@ from core.optim.optimizer import (
     State,
     need,
     need_not_negative,
-    zeros_like,
 )
 
 
@@ -22,6 +21,8 @@ class SGD(Optimizer):
     With `nesterov`, p -= lr * (g + momentum * v). v starts as the first gradient;
     `weight_decay` * p is added to g. Polyak 1964; Sutskever et al. 2013 for Nesterov's form.
     """
+
+    rule = "sgd"
 
     def __init__(
         self,
@@ -48,10 +49,11 @@ class SGD(Optimizer):
             raise ValueError("SGD: nesterov needs a momentum above zero and no dampening")
         need(group["dampening"] <= 1, "SGD", "dampening", group["dampening"], "at most 1")
 
-    def _update(self, param: Array, gradient: Array, state: State, group: Group) -> None:
+    def _numbers(self, state: State, group: Group) -> SGDStep:
         momentum, share = group["momentum"], 1 - group["dampening"]
-        if momentum and "momentum_buffer" not in state:
-            state["momentum_buffer"], share = zeros_like(param), 1.0
-        velocity = state["momentum_buffer"] if momentum else None
-        step = SGDStep(group["lr"], momentum, share, group["nesterov"], group["weight_decay"])
-        kernels.of(param, gradient).sgd(param, gradient, velocity, step)
+        if "momentum_buffer" not in state:
+            share = 1.0  # the velocity starts as the gradient
+        return SGDStep(group["lr"], momentum, share, group["nesterov"], group["weight_decay"])
+
+    def _averages(self, group: Group) -> Iterator[tuple[str, bool, float]]:
+        yield "momentum_buffer", bool(group["momentum"]), 0.0

@@ -29,7 +29,7 @@ from core.kernels.cpu.norm import (
     channel_sums,
     scale_channels,
 )
-from core.kernels.cpu.optim import adam, sgd
+from core.kernels.cpu.optim import adagrad, adam, rmsprop, scale_, sgd, square_sum
 from core.kernels.cpu.pool import (
     avg_pool,
     avg_pool_backward,
@@ -43,6 +43,7 @@ from core.kernels.cpu.start import start
 from core.kernels.cpu.unpool import max_unpool, max_unpool_backward
 
 __all__ = [
+    "adagrad",
     "adam",
     "avg_pool",
     "avg_pool_backward",
@@ -67,10 +68,13 @@ __all__ = [
     "max_unpool",
     "max_unpool_backward",
     "relu_backward",
+    "rmsprop",
+    "scale_",
     "scale_channels",
     "sgd",
     "softmax_loss",
     "softmax_loss_backward",
+    "square_sum",
     "start",
 ]
 

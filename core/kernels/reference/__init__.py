@@ -52,7 +52,7 @@ from core.kernels.reference.norm import (
     standardise,
     standardise_backward,
 )
-from core.kernels.reference.optim import adam, sgd
+from core.kernels.reference.optim import adagrad, adam, rmsprop, scale_, sgd, square_sum
 from core.kernels.reference.pool import (
     avg_pool,
     avg_pool_backward,
@@ -83,8 +83,12 @@ from core.kernels.reference.region import (
 from core.kernels.reference.resample import resample, resample_backward
 
 __all__ = [
+    "adagrad",
     "adam",
+    "rmsprop",
+    "scale_",
     "sgd",
+    "square_sum",
     "matmul",
     "binary_cross_entropy",
     "binary_cross_entropy_slope",
