@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
 
 from core.device import Array
 from core.kernels.layout import ufunc
@@ -156,13 +159,16 @@ def walk_backward(
     while waiting:
         _, node = heapq.heappop(waiting)
         g = flowing.pop(node)
-        if targets is None:
-            if node.keeps_grad:
-                _accumulate(node, g)
-        elif node in targets:
+        if targets is not None and node in targets:
             found[node] = g.copy(order="K")
         if node.is_leaf:
+            if targets is None and node.keeps_grad:
+                last = [g]
+                del g
+                _accumulate(node, last)
             continue
+        if targets is None and node.keeps_grad:
+            _accumulate(node, [g])
         parents = node.parents
         gradients = node.local_gradients(g)
         if not retain_graph:
@@ -177,12 +183,40 @@ def walk_backward(
                 )
             if flowing.add(parent, gradient):
                 heapq.heappush(waiting, (-parent.order, parent))
+        del g, gradients, gradient, parents, parent  # so that a leaf can be the only owner
     return found
 
 
-def _accumulate(node: Node, gradient: Array) -> None:
-    if node.grad is None:
-        # A copy: what a backward returns may be shared with another gradient.
-        node.grad = gradient.copy(order="K")
+def _accumulate(node: Node, gradients: list[Array]) -> None:
+    """Add the one gradient in the list, which is emptied: it owns the gradient, no name does."""
+    if node.grad is not None:
+        node.grad += gradients.pop()
+    elif _only_here(gradients):
+        node.grad = gradients.pop()
     else:
-        node.grad += gradient
+        # What a backward returns may be shared with another gradient.
+        node.grad = gradients.pop().copy(order="K")
+
+
+def _only_here(arrays: list[Array]) -> bool:
+    """Whether nobody but this list knows its first array, or the memory that it is in."""
+    array = arrays[0]
+    if type(array) is not np.ndarray or not array.flags.writeable:
+        return False
+    if sys.getrefcount(array) > _ALONE:
+        return False
+    base = array.base
+    if base is None:
+        return True
+    whole = type(base) is np.ndarray and base.base is None and base.nbytes == array.nbytes
+    return whole and sys.getrefcount(base) <= _ALONE
+
+
+def _count_alone() -> int:
+    """What `sys.getrefcount` says of an array in a list (or another array's base) and one name."""
+    arrays = [np.empty(0)]
+    array = arrays[0]
+    return sys.getrefcount(array)
+
+
+_ALONE = _count_alone()

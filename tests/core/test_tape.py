@@ -20,6 +20,7 @@ from core import Parameter, Tensor
 from core import functional as F
 from core.gradient_check import gradient_check
 from core.kernels import layout, reference
+from core.tensor import record
 from tests.core import bench
 from tests.core.bench import Case
 from tests.core.cases import CASES
@@ -327,6 +328,36 @@ def test_two_leaves_never_share_a_gradient() -> None:
     assert values_of(x.grad).tolist() == [2, 2, 2]
     assert values_of(y.grad).tolist() == [1, 1, 1]
     assert given.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("returned", "taken"),
+    [
+        (lambda made, kept: made, True),
+        (lambda made, kept: made.reshape(3, 2).T, True),
+        (lambda made, kept: kept, False),
+        (lambda made, kept: kept[:], False),
+        (lambda made, kept: np.zeros((4, 3))[:2], False),
+        (lambda made, kept: np.broadcast_to(np.zeros(3), (2, 3)), False),
+    ],
+    ids=["new", "view of new", "kept", "view of kept", "part of new", "read-only"],
+)
+def test_a_leaf_takes_only_a_gradient_that_nobody_else_has(
+    returned: Callable[[np.ndarray, np.ndarray], np.ndarray], taken: bool
+) -> None:
+    x, kept, address = leaf(2, 3), np.zeros((2, 3)), []
+
+    def backward(gy: np.ndarray) -> tuple[np.ndarray]:
+        gradient = returned(np.zeros((2, 3)), kept)
+        address.append(gradient.ctypes.data)
+        return (gradient,)
+
+    F.sum(record(np.ones((2, 3)), (x,), backward)).backward()
+    grad = x.node.grad if x.node else None
+    assert grad is not None
+    assert (grad.ctypes.data == address[0]) == taken
+    assert grad.flags.writeable
+    assert not np.shares_memory(grad, kept)
 
 
 @pytest.mark.parametrize("dtype", bench.DTYPES)

@@ -101,7 +101,6 @@ def _addressable(piece: Piece) -> Piece | None:
     None where the parameter has gaps, or its state another order.
     """
     param, gradient, *state = piece
-    assert param is not None and gradient is not None
     written = [param, *(array for array in state if array is not None)]
     if not all(_usable(a) and a.flags.writeable and a.strides == param.strides for a in written):
         return None
@@ -121,9 +120,7 @@ def _table(pieces: Sequence[Piece]) -> np.ndarray:
     """A row for each piece: its arrays' addresses (0 for None), its first value and its end."""
     rows, end = [], 0
     for piece in pieces:
-        first = piece[0]
-        assert first is not None
-        begin, end = end, end + first.size
+        begin, end = end, end + piece[0].size
         rows.append([0 if a is None else a.ctypes.data for a in piece] + [begin, end])
     return np.array(rows, np.int64)
 
