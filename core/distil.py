@@ -10,23 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import core
-from core import data, nn, optim
+from core import data, models, nn, optim
 from core import functional as F
 from core.cli import TrainingOptions, run_command
 from core.data import augment
 from core.data.dataset import ArrayDataset
+from core.data.preprocess import Preprocessing
 from core.data.rng import Draws
 from core.io import weights
-from core.models import features
-from core.models.backbone import Backbone, folded, normalised
-from core.models.squeezenet import SqueezeNet
+from core.models.backbone import MEAN, STD, Backbone, folded, normalised
 from core.tape import no_grad
 from core.tensor import Tensor
 from core.training.classifier import to_network
@@ -36,16 +34,13 @@ from core.training.trainer import Figures, Trainer, evaluate
 _SIZE = 64
 _UNLABELLED = len(data.cifar.CIFAR10_CLASSES)
 # Layers of the teacher by the stage of the student that predicts them, and their channels.
-_TAPS = {2: (5, 256), 3: (10, 512), 4: (12, 512)}
+_TAPS = {3: (5, 256), 4: (10, 512), 5: (12, 512)}
 _HELD_OUT = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(TrainingOptions):
     """Distil a backbone; needs flowers, CIFAR-10 and the teacher's weights under the data root."""
-
-    teacher: Path | None = None
-    """Weights of SqueezeNet 1.0; by default pretrained/squeezenet1_0.safetensors."""
 
     epochs: int = 10
     """How many times to go through the training set: CIFAR-10 once, the flowers eight times."""
@@ -72,24 +67,25 @@ class Distillation(nn.Module):
         self.student = student
         widths = [m.out_channels for m in student.features if isinstance(m, nn.Conv2d)][1::2]
         self.regressors = nn.ModuleList(
-            nn.Conv2d(widths[stage], channels, 1) for stage, (_, channels) in _TAPS.items()
+            nn.Conv2d(widths[stage - 1], channels, 1) for stage, (_, channels) in _TAPS.items()
         )
 
     def forward(self, x: Tensor, sizes: list[tuple[int, int]]) -> tuple[Tensor, list[Tensor]]:
-        maps = self.student.stages(x)
+        names = [f"relu{stage}_2" for stage in _TAPS]
+        found = models.features(self.student, [*names, ""])(x)
         predictions = [
-            regressor(F.adaptive_avg_pool2d(maps[stage], size))
-            for stage, regressor, size in zip(_TAPS, self.regressors, sizes, strict=True)
+            regressor(F.adaptive_avg_pool2d(found[name], size))
+            for name, regressor, size in zip(names, self.regressors, sizes, strict=True)
         ]
-        pooled = F.adaptive_avg_pool2d(maps[-1], 1).flatten(1)
-        return self.student.classifier(pooled), predictions
+        return found[""], predictions
 
 
 def main(options: Options) -> dict[str, Any]:
     """Train, fold the batch norms away, save; returns the summary."""
     core.seed(options.seed)
     train, held_out = _pictures(options)
-    teacher = load_teacher(options.teacher, options.data_root)
+    teacher = models.pretrained("squeezenet1_0", data_root=options.data_root).model
+    teacher.requires_grad_(False)
     run = Run.create(options.out, "core", "distil", options)
     model = Distillation(Backbone(_UNLABELLED, batch_norm=True))
     forward = objective(teacher)
@@ -122,24 +118,14 @@ def main(options: Options) -> dict[str, Any]:
         data="CIFAR-10 and flowers, distilled from SqueezeNet 1.0 (ImageNet)",
         metrics=figures,
         seed=options.seed,
+        extra=Preprocessing(size=_SIZE, resize=_SIZE, mean=MEAN, std=STD).header(),
     )
     weights.save_model(student, run.path("backbone.safetensors"), card, dtype=np.float16)
     assert run.path(BEST).is_file()
     return run.finish({**figures, "parameters": student.num_parameters()})
 
 
-def load_teacher(path: Path | None, data_root: Path | None) -> SqueezeNet:
-    """SqueezeNet 1.0 with ImageNet weights, for inference; see `core.data.find` for what raises."""
-    name = "squeezenet1_0.safetensors"
-    if path is None:
-        path = data.find("pretrained", [name], data_root) / name
-    with nn.init.skip_draws():
-        teacher = SqueezeNet("1_0")
-    weights.load_model(teacher, path)
-    return teacher.eval().requires_grad_(False)
-
-
-def objective(teacher: SqueezeNet) -> Callable[[nn.Module, Any], tuple[Tensor, Figures]]:
+def objective(teacher: nn.Module) -> Callable[[nn.Module, Any], tuple[Tensor, Figures]]:
     """The `Forward` of the training: squared errors of maps, in units of the maps' variance.
 
     A batch is (pictures in 0..1, labels); where a label is 10 the class counts nothing.
@@ -164,10 +150,10 @@ def objective(teacher: SqueezeNet) -> Callable[[nn.Module, Any], tuple[Tensor, F
     return forward
 
 
-def teacher_maps(teacher: SqueezeNet, x: Tensor) -> list[NDArray[np.float32]]:
+def teacher_maps(teacher: nn.Module, x: Tensor) -> list[NDArray[np.float32]]:
     """The tapped maps of the teacher, each divided by its standard deviation over the batch."""
     with no_grad():
-        found = features(teacher, [f"features.{layer}" for layer, _ in _TAPS.values()])(x)
+        found = models.features(teacher, [f"features.{layer}" for layer, _ in _TAPS.values()])(x)
     maps = [tap.numpy() for tap in found.values()]
     return [values / (values.std() + np.float32(1e-6)) for values in maps]
 

@@ -17,7 +17,6 @@ from core.cli import TrainingOptions, run_command
 from core.data import augment
 from core.data.dataset import ArrayDataset
 from core.data.rng import Draws
-from core.io import weights
 from core.models.backbone import Backbone, normalised
 from core.tape import no_grad
 from core.tensor import Tensor
@@ -63,28 +62,17 @@ class Way:
     decay: float = 1.0
 
 
-def _squeezenet(data_root: Path | None) -> nn.Module:
-    name = "squeezenet1_0.safetensors"
-    with nn.init.skip_draws():
-        model = models.build("squeezenet1_0")
-    weights.load_model(model, data.find("pretrained", [name], data_root) / name)
-    return model
-
-
-def _backbone(data_root: Path | None) -> nn.Module:
-    model = Backbone(10)
-    with weights.shipped("core.models", "backbone.safetensors") as path:
-        weights.load_model(model, path)
-    return model
+def _pretrained(name: str) -> Callable[[Path | None], nn.Module]:
+    return lambda data_root: models.pretrained(name, data_root=data_root).model
 
 
 WAYS: Mapping[str, Way] = MappingProxyType(
     {
         "from scratch": Way(lambda root: Backbone(10, batch_norm=True), lr=0.003),
-        "our backbone, frozen": Way(_backbone, lr=0.01, frozen=True),
-        "our backbone, fine-tuned": Way(_backbone, lr=0.001, decay=0.8),
-        "ImageNet SqueezeNet, frozen": Way(_squeezenet, lr=0.01, frozen=True),
-        "ImageNet SqueezeNet, fine-tuned": Way(_squeezenet, lr=0.001, decay=0.9),
+        "our backbone, frozen": Way(_pretrained("backbone"), lr=0.01, frozen=True),
+        "our backbone, fine-tuned": Way(_pretrained("backbone"), lr=0.001, decay=0.8),
+        "ImageNet SqueezeNet, frozen": Way(_pretrained("squeezenet1_0"), lr=0.01, frozen=True),
+        "ImageNet SqueezeNet, fine-tuned": Way(_pretrained("squeezenet1_0"), lr=0.001, decay=0.9),
     }
 )
 

@@ -24,8 +24,10 @@ class Backbone(nn.Module):
     default five pairs of 32 to 256 filters at strides 1 to 16; result: logits (N, num_classes).
     With the defaults 2,354,986 parameters. `batch_norm` stands behind each convolution while the
     network is trained; `folded` takes it away without changing a result. Weights start as He et
-    al. 2015 draw them.
+    al. 2015 draw them. `layer_names` are VGG's (conv4_2, relu4_2, pool4).
     """
+
+    layer_names: dict[str, str]
 
     def __init__(
         self,
@@ -35,33 +37,25 @@ class Backbone(nn.Module):
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
+        layers: dict[str, nn.Module] = {}
         inputs = 3
-        for stage, outputs in enumerate(channels):
-            layers += [nn.MaxPool2d(2)] * (stage > 0)
-            for first in (inputs, outputs):
-                layers.append(nn.Conv2d(first, outputs, 3, padding=1))
-                layers += [nn.BatchNorm2d(outputs)] * batch_norm + [nn.ReLU()]
+        for stage, outputs in enumerate(channels, start=1):
+            if stage > 1:
+                layers[f"pool{stage - 1}"] = nn.MaxPool2d(2)
+            for number, first in enumerate((inputs, outputs), start=1):
+                layers[f"conv{stage}_{number}"] = nn.Conv2d(first, outputs, 3, padding=1)
+                if batch_norm:
+                    layers[f"bn{stage}_{number}"] = nn.BatchNorm2d(outputs)
+                layers[f"relu{stage}_{number}"] = nn.ReLU()
             inputs = outputs
-        self.features = nn.Sequential(*layers)
+        self.features = nn.Sequential(*layers.values())
+        self.layer_names = {name: f"features.{i}" for i, name in enumerate(layers)}
         self.classifier = nn.Linear(inputs, num_classes)
         he_normal(self)
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = F.adaptive_avg_pool2d(self.features(x), 1).flatten(1)
         return self.classifier(pooled)
-
-    def stages(self, x: Tensor) -> list[Tensor]:
-        """The result of each pair of convolutions, at strides 1, 2, 4, ..."""
-        found = []
-        part = nn.Sequential()
-        for layer in self.features:
-            if isinstance(layer, nn.MaxPool2d):
-                x = part(x)
-                found.append(x)
-                part = nn.Sequential()
-            part.append(layer)
-        return [*found, part(x)]
 
 
 def normalised(pictures: NDArray[np.float32]) -> NDArray[np.float32]:

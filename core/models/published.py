@@ -73,8 +73,6 @@ _OF_DATA: Mapping[str, Preprocessing] = MappingProxyType(
         "cifar-10": Preprocessing(size=32, resize=32, mean=(0.0,) * 3, std=(1.0,) * 3),
     }
 )
-# Of shipped networks whose card does not say it.
-_OF_ARCHITECTURE: Mapping[str, Preprocessing] = MappingProxyType({"backbone": _CIFAR})
 
 
 def _torchvision(file: str) -> tuple[str, _Published]:
@@ -192,7 +190,7 @@ def _completed(card: Card, entry: _Published, data_root: str | os.PathLike[str] 
 def _transform_of(card: Card, path: Path) -> Preprocessing:
     """What a card says of the network's pictures, or its data set or architecture implies."""
     said = Preprocessing.of_header(card.extra, str(path))
-    transform = said or _OF_DATA.get(card.data) or _OF_ARCHITECTURE.get(card.architecture)
+    transform = said or _OF_DATA.get(card.data)
     if transform is None:
         raise ValueError(
             f"{path} does not say what its pictures look like: its data set {card.data!r} is "

@@ -22,7 +22,7 @@ from core.data import embedded_digits, read_image, roots
 from core.data.preprocess import Preprocessing
 from core.io import weights
 from core.io.weights import Card
-from core.models.backbone import Backbone
+from core.models.backbone import MEAN, STD, Backbone
 from core.models.published import PUBLISHED
 from core.training.evaluation import probabilities
 from tests.core.io.pytorch_files import Stored, dictionary, legacy_file
@@ -175,13 +175,14 @@ def test_a_file_of_ours_says_what_it_is(tmp_path: Path) -> None:
     assert models.load_pretrained(path).transform == other
 
 
-def test_our_own_backbone_is_known_without_more(tmp_path: Path) -> None:
+def test_our_own_backbone_says_what_it_takes(tmp_path: Path) -> None:
     path = tmp_path / "backbone.safetensors"
-    card = Card(architecture="backbone", classes=("a", "b"), data="several")
+    seen = Preprocessing(size=64, resize=64, mean=MEAN, std=STD).header()
+    card = Card(architecture="backbone", classes=("a", "b"), data="several", extra=seen)
     weights.save_model(Backbone(2), path, card)
     found = models.load_pretrained(path)
     assert isinstance(found.model, Backbone)
-    assert (found.transform.size, found.transform.mean[0]) == (32, 0.485)
+    assert (found.transform.size, found.transform.mean[0]) == (64, 0.485)
 
 
 @pytest.mark.parametrize(
