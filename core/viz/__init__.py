@@ -11,6 +11,7 @@ from core.viz.grid import filters, image_grid
 from core.viz.inside import feature_maps, graph, heat
 from core.viz.mistakes import mistakes
 from core.viz.plots import confusion_matrix, curves, precision_recall
+from core.viz.shares import shares
 
 __all__ = [
     "confusion_matrix",
@@ -28,4 +29,5 @@ __all__ = [
     "precision_recall",
     "save",
     "scatter",
+    "shares",
 ]
