@@ -211,9 +211,9 @@ def compare(
     return timings
 
 
-def check(results: Mapping[str, Sequence[float]]) -> None:
-    """RuntimeError unless all sides have PyTorch's first two results."""
-    expected = results[PEER]
+def check(results: Mapping[str, Sequence[float]], oracle: str = PEER) -> None:
+    """RuntimeError unless all sides have the first two results of `oracle`."""
+    expected = results[oracle]
     for side, found in results.items():
         for which, tolerance, ours, theirs in zip(
             ("first", "second"), (FIRST, SECOND), found, expected, strict=True
@@ -221,7 +221,7 @@ def check(results: Mapping[str, Sequence[float]]) -> None:
             # Written so that NaN fails.
             if not abs(ours - theirs) <= tolerance * abs(theirs):
                 raise RuntimeError(
-                    f"the {which} results differ: {side} {ours:.7g}, {PEER} {theirs:.7g}"
+                    f"the {which} results differ: {side} {ours:.7g}, {oracle} {theirs:.7g}"
                 )
 
 

@@ -91,8 +91,8 @@ class Report:
         lines = [", ".join(f"{name} {value}" for name, value in self.conditions.items()) + "."]
         if self.peak is not None:
             lines[0] += f" Matrix products reach {self.peak:.0f} GFLOP/s."
-        lines += ["", _line(HEAD), _line(["---"] * len(HEAD))]
-        lines += [_line(self.cells(row)) for row in self.rows]
+        lines += ["", markdown_line(HEAD), markdown_line(["---"] * len(HEAD))]
+        lines += [markdown_line(self.cells(row)) for row in self.rows]
         lines += ["", NOTE, ""]
         return "\n".join(lines)
 
@@ -137,7 +137,7 @@ def _details(row: Row) -> dict[str, Any]:
     return details | {"ratio": row.ratio, "peer": row.peer, "sides": sides}
 
 
-def _line(cells: Sequence[str]) -> str:
+def markdown_line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
