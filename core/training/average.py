@@ -1,30 +1,41 @@
-"""An exponential moving average of a model's weights."""
+"""An exponential moving average of a model's weights, and the batch statistics that go with it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from core import device as dev
+from core import nn
 from core.device import Array
+from core.tape import no_grad
+from core.tensor import Tensor
 
 
 class MovingAverage:
     """Weights averaged over the steps of a training; often better than the last ones.
 
     After step t every parameter's average moves by 1 - d towards the parameter, where d is the
-    smaller of `decay` and t / (t + 9), so that the start is soon forgotten. Buffers (running
-    statistics) are not averaged: they stay the model's. Polyak and Juditsky 1992. Raises
-    ValueError for a decay outside (0, 1).
+    smaller of `decay` and t / (t + 9), so that the start is soon forgotten. Buffers are not
+    averaged. Running statistics of batch normalisation belong to the weights that they were
+    taken with: give `batches`, which returns training batches, and they are taken anew wherever
+    the average is applied. Polyak and Juditsky 1992. Raises ValueError for a decay outside (0, 1).
     """
 
-    def __init__(self, model: Any, decay: float = 0.999) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        decay: float = 0.999,
+        *,
+        batches: Callable[[], Iterable[Any]] | None = None,
+    ) -> None:
         if not 0 < decay < 1:
             raise ValueError(f"MovingAverage: decay is {decay}, expected between 0 and 1")
         self.decay = decay
         self.steps = 0
         self._model = model
+        self._batches = batches
         self._averages: dict[str, Array] = {
             name: parameter.data.copy(order="K") for name, parameter in model.named_parameters()
         }
@@ -43,11 +54,16 @@ class MovingAverage:
     def applied(self) -> Iterator[None]:
         """Inside the block the model has the averaged weights; afterwards its own again."""
         own = {name: p.data.copy(order="K") for name, p in self._model.named_parameters()}
+        buffers = {name: b.data.copy() for name, b in self._model.named_buffers()}
         self._write(self._averages)
         try:
+            if self._batches is not None:
+                update_bn(self._batches(), self._model)
             yield
         finally:
             self._write(own)
+            for name, buffer in self._model.named_buffers():
+                buffer.copy_(buffers[name])
 
     def _write(self, arrays: Mapping[str, Array]) -> None:
         for name, parameter in self._model.named_parameters():
@@ -69,3 +85,30 @@ class MovingAverage:
         self.steps = int(state["steps"])
         for name, average in self._averages.items():
             average[...] = dev.array_module(average).asarray(averages[name])
+
+
+def update_bn(loader: Iterable[Any], model: nn.Module) -> None:
+    """Take the running statistics of all batch normalisations anew, from the batches of `loader`.
+
+    Each batch counts the same; of a tuple the first part is the input. Without batch
+    normalisation nothing is computed. As PyTorch's `torch.optim.swa_utils.update_bn`.
+    """
+    layers = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    layers = [layer for layer in layers if layer.track_running_stats]
+    if not layers:
+        return
+    momenta, was_training = [layer.momentum for layer in layers], model.training
+    device = next(model.parameters()).device
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None
+    model.train()
+    try:
+        with no_grad():
+            for batch in loader:
+                inputs = batch[0] if isinstance(batch, tuple | list) else batch
+                model(Tensor(dev.to_device(inputs, device)))
+    finally:
+        model.train(was_training)
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
