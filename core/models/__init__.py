@@ -20,6 +20,7 @@ from core.models.perceptron import GATES, Perceptron, gate
 from core.models.published import Pretrained, load_pretrained, pretrained, pretrained_names
 from core.models.resnet import ResNet
 from core.models.simple_convnet import SimpleConvNet
+from core.models.small_resnet import SmallResNet
 from core.models.squeezenet import SqueezeNet
 from core.models.taps import Features, features
 from core.models.vgg import VGG
@@ -38,6 +39,7 @@ __all__ = [
     "PublishedAlexNet",
     "ResNet",
     "SimpleConvNet",
+    "SmallResNet",
     "SqueezeNet",
     "VGG",
     "build",
@@ -92,6 +94,7 @@ _ENTRIES: Mapping[str, _Entry] = MappingProxyType(
         "deep_mlp": _digits(_deep_mlp),
         "simple_convnet": _digits(SimpleConvNet),
         "deep_convnet": _digits(DeepConvNet),
+        "small_resnet": _Entry(SmallResNet, 1, 28, 10),
         "lenet5": _digits(LeNet5),
         "lenet5_modern": _digits(ModernLeNet5),
         "alexnet": _imagenet(AlexNet),

@@ -46,6 +46,7 @@ PARAMETERS = {
     "cifar_resnet44": 658_586,
     "cifar_resnet56": 853_018,
     "cifar_resnet110": 1_727_962,
+    "small_resnet": 463_594,
 }
 
 # Small forms, quick enough to train: name, size of the pictures, steps of training, learning rate.
@@ -56,6 +57,7 @@ SMALL: list[tuple[str, int, int, float, dict[str, Any]]] = [
     ("lenet5", 28, 40, 3e-3, {}),
     ("lenet5", 32, 40, 3e-3, {"output": "softmax"}),
     ("lenet5_modern", 28, 40, 3e-3, {}),
+    ("small_resnet", 12, 20, 3e-3, {"width": 8}),
     ("alexnet", 63, 30, 5e-4, {"hidden": 32, "dropout": 0.0}),
     ("alexnet_published", 67, 40, 5e-4, {"hidden": 64, "dropout": 0.0}),
     ("vgg11", 32, 40, 3e-3, {"hidden": 16, "dropout": 0.0, "channels": (8, 8, 16, 16, 16)}),
