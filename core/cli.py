@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Literal, NoReturn, TypeVar
 
 OptionsT = TypeVar("OptionsT")
 
-VERBS = ("demo", "train", "evaluate", "predict")
+VERBS = ("demo", "train", "search", "evaluate", "predict")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,16 +104,19 @@ def run_command(
     main: Callable[[OptionsT], object],
     options_type: type[OptionsT],
     args: Sequence[str] | None = None,
+    *,
+    defaults: Callable[[Sequence[str]], OptionsT] | None = None,
 ) -> None:
     """Parse the command line into `options_type`, call `main` with it, and report errors.
 
     Fields without a default are positional. `device` of CommonOptions arrives resolved. `args`
-    replaces sys.argv[1:]. What a user can mend (ValueError, OSError, RuntimeError) ends the
-    program with status 2 and one line on stderr, Ctrl-C with 130; with OPENBOOK_TRACEBACK=1 the
-    traceback shows. Raises SystemExit.
+    replaces sys.argv[1:]. `defaults`, given them, returns the options that the flags change. What
+    a user can mend (ValueError, OSError, RuntimeError) ends the program with status 2 and one
+    line on stderr, Ctrl-C with 130; with OPENBOOK_TRACEBACK=1 the traceback shows. Raises
+    SystemExit.
     """
     try:
-        main(_parse(options_type, args))
+        main(_parse(options_type, args, defaults))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
@@ -127,13 +130,29 @@ def run_command(
         _fail(_one_line(error))
 
 
-def _parse(options_type: type[OptionsT], args: Sequence[str] | None) -> OptionsT:
+def flag_value(flag: str, args: Sequence[str]) -> str | None:
+    """The value of one flag in a command line that is not parsed yet; the last one counts."""
+    from argparse import ArgumentParser
+
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(flag, dest="value")
+    value: str | None = parser.parse_known_args(list(args))[0].value
+    return value
+
+
+def _parse(
+    options_type: type[OptionsT],
+    args: Sequence[str] | None,
+    defaults: Callable[[Sequence[str]], OptionsT] | None,
+) -> OptionsT:
     import tyro
 
+    args = sys.argv[1:] if args is None else args
     options: Any = tyro.cli(
         options_type,
         prog=_program_name(),
         args=args,
+        default=None if defaults is None else defaults(args),
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalRequiredArgs),
     )
     if isinstance(options, CommonOptions):

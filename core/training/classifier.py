@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,13 +33,22 @@ def scaled(batch: tuple[NDArray[np.uint8], NDArray[np.int64]], draws: Draws) -> 
     return to_network(images), labels
 
 
-_AUGMENTATION = augment.RandomAffine(10, 0.07, (0.85, 1.15), interpolation="bilinear")
+class Augmented:
+    """The loader's transform for (images, labels) that changes the pictures first."""
+
+    def __init__(self, transforms: Sequence[augment.Transform]) -> None:
+        self._change = augment.Compose(transforms)
+
+    def __call__(
+        self, batch: tuple[NDArray[np.uint8], NDArray[np.int64]], draws: Draws
+    ) -> tuple[Any, Any]:
+        images, labels = batch
+        return to_network(self._change(augment.Batch(images), draws).images), labels
 
 
-def augmented(batch: tuple[NDArray[np.uint8], NDArray[np.int64]], draws: Draws) -> tuple[Any, Any]:
-    """As `scaled`, but each picture is turned, shifted and scaled a little by chance."""
-    images, labels = batch
-    return to_network(_AUGMENTATION(augment.Batch(images), draws).images), labels
+# Digits turned, shifted and scaled a little.
+AFFINE = augment.RandomAffine(10, 0.07, (0.85, 1.15), interpolation="bilinear")
+augmented = Augmented([AFFINE])
 
 
 def predict(

@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, TextIO
 
 import numpy as np
 
@@ -29,12 +29,15 @@ Figures = dict[str, float]
 Forward = Callable[[nn.Module, Any], tuple[Tensor, Mapping[str, float]]]
 
 
-def classification(model: nn.Module, batch: Any) -> tuple[Tensor, Figures]:
+def classification(
+    model: nn.Module, batch: Any, *, label_smoothing: float = 0.0
+) -> tuple[Tensor, Figures]:
     """The `Forward` of a classifier: cross entropy and accuracy of a batch (inputs, labels)."""
     inputs, labels = batch
     device = next(model.parameters()).device
     logits = model(Tensor(dev.to_device(inputs, device)))
-    loss = F.cross_entropy(logits, dev.to_device(labels, device))
+    target = dev.to_device(labels, device)
+    loss = F.cross_entropy(logits, target, label_smoothing=label_smoothing)
     right = logits.numpy().argmax(axis=1) == labels
     return loss, {"accuracy": float(right.mean())}
 
@@ -143,6 +146,9 @@ class Trainer:
     title: str = ""
     """Stands before each line of progress."""
 
+    stream: TextIO | None = None
+    """Where progress is written; stderr when None."""
+
     epoch: int = field(default=0, init=False)
     step: int = field(default=0, init=False)
     best: float | None = field(default=None, init=False)
@@ -174,7 +180,11 @@ class Trainer:
         if resume:
             self._resume()
         progress = Progress(
-            epochs=epochs, steps_per_epoch=len(self.loader), done=self.step, title=self.title
+            epochs=epochs,
+            steps_per_epoch=len(self.loader),
+            done=self.step,
+            title=self.title,
+            stream=self.stream,
         )
         with interruptible() as interrupt, progress:
             while self.epoch < epochs and not self._out_of_patience():

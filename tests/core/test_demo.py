@@ -13,6 +13,7 @@ from core import demo, models, train
 from core.cli import run_command
 from core.data import embedded_digits
 from core.io import weights
+from core.training import assemble
 from core.training.evaluation import probabilities
 from core.training.run import BEST, read_metrics
 from core.training.trainer import classification
@@ -48,7 +49,7 @@ def options(out: Path, **changes: Any) -> train.Options:
 
 
 def test_a_training_from_its_options_to_its_weights(tmp_path: Path) -> None:
-    summary = train.main(options(tmp_path, augment=True, average=0.9, lr=0.01))
+    summary = train.main(options(tmp_path, augment="affine", average=0.9, lr=0.01))
     lines = read_metrics(tmp_path / "metrics.jsonl")
     assert [line["step"] for line in lines] == [13, 26]
     assert summary["parameters"] == models.build("simple_convnet", image_size=8).num_parameters()
@@ -66,12 +67,12 @@ def test_a_resumed_training_ends_like_one_that_was_not_stopped(
 ) -> None:
     whole = train.main(options(tmp_path / "whole", model="mlp"))
 
-    def stopping(model: Any, batch: Any) -> Any:
+    def stopping(model: Any, batch: Any, **settings: Any) -> Any:
         signal.raise_signal(signal.SIGINT)
-        return classification(model, batch)
+        return classification(model, batch, **settings)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(train, "classification", stopping)
+        patched.setattr(assemble, "classification", stopping)
         train.main(options(tmp_path / "stopped", model="mlp"))
     assert not (tmp_path / "stopped" / "summary.json").exists()
     resumed = train.main(options(tmp_path / "stopped", model="mlp", resume=True))

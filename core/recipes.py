@@ -1,0 +1,177 @@
+"""The recipes of the trainings whose figures are in docs/results.md, by name.
+
+    python -m core.train --recipe deep-convnet-mnist --seed 3
+
+Each was settled on 5,000 held-out training pictures, the same for all; the test pictures are scored
+once, when a training is over. Any setting may be changed by its flag.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
+
+from core.cli import CommonOptions, flag_value
+
+DataName = Literal["mnist", "fashion-mnist", "cifar-10", "digits"]
+Optimiser = Literal["adam", "adamw", "sgd"]
+Schedule = Literal["constant", "cosine", "one-cycle"]
+Augmentation = Literal["none", "affine", "elastic", "crop", "flip", "crop-flip"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that a training depends on but its seed."""
+
+    data: DataName = "mnist"
+    """Data set; digits are embedded, the others are looked for and downloaded."""
+
+    model: str = "simple_convnet"
+    """Network, one of core.models.NAMES."""
+
+    width: int | None = None
+    """Channels of the first layer, in networks that have it; by default the network's own."""
+
+    epochs: int = 20
+    """How many times to go through the training set."""
+
+    batch_size: int = 100
+    """Samples in one step."""
+
+    optimizer: Optimiser = "adam"
+    """sgd has Nesterov's momentum of 0.9; adamw decays the weights apart from the gradient."""
+
+    lr: float = 0.001
+    """Learning rate: at the start, or at the peak of one-cycle."""
+
+    schedule: Schedule = "cosine"
+    """constant, half a cosine down to zero, or up and down again (one-cycle)."""
+
+    weight_decay: float = 0.0
+    """Pull of the weights towards zero, as the optimiser means it."""
+
+    label_smoothing: float = 0.0
+    """Part of the target that is spread over all classes."""
+
+    dropout: float | None = None
+    """Probability of dropout, in networks that have it; by default the network's own."""
+
+    augment: Augmentation = "none"
+    """Change the training pictures: turn, shift and scale (affine), bend as well (elastic), shift
+    by up to an eighth (crop), mirror (flip)."""
+
+    erase: float = 0.0
+    """Probability that a rectangle of a training picture is erased."""
+
+    average: float | None = None
+    """Decay of a moving average of the weights, such as 0.999; it is then what is evaluated."""
+
+    patience: int | None = None
+    """Stop after so many epochs without a better one."""
+
+    def __post_init__(self) -> None:
+        for flag, value in (("--epochs", self.epochs), ("--batch-size", self.batch_size)):
+            if value < 1:
+                raise ValueError(f"{flag} is {value}; expected 1 or more")
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise ValueError(f"--lr is {self.lr}; expected more than 0")
+        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
+            raise ValueError(f"--weight-decay is {self.weight_decay}; expected 0 or more")
+        for flag, part in (("--label-smoothing", self.label_smoothing), ("--erase", self.erase)):
+            if not 0 <= part <= 1:
+                raise ValueError(f"{flag} is {part}; expected 0 to 1")
+
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "plain": Recipe(),
+        "simple-convnet-mnist": Recipe(
+            model="simple_convnet", epochs=6, lr=0.003, schedule="one-cycle", augment="affine"
+        ),
+        # Book, 8.1.1, and its train_deepnet.py: Adam at one rate for 20 epochs.
+        "deep-convnet-mnist": Recipe(model="deep_convnet", schedule="constant"),
+        "lenet5-mnist": Recipe(
+            model="lenet5", epochs=12, lr=0.003, schedule="one-cycle", augment="affine"
+        ),
+        "lenet5-fashion": Recipe(
+            data="fashion-mnist",
+            model="lenet5_modern",
+            epochs=15,
+            lr=0.003,
+            schedule="one-cycle",
+            augment="flip",
+        ),
+        "best-mnist": Recipe(
+            model="small_resnet",
+            width=24,
+            epochs=12,
+            optimizer="sgd",
+            lr=0.1,
+            schedule="one-cycle",
+            weight_decay=0.0005,
+            label_smoothing=0.1,
+            augment="elastic",
+        ),
+        "best-fashion": Recipe(
+            data="fashion-mnist",
+            model="small_resnet",
+            width=32,
+            epochs=12,
+            optimizer="sgd",
+            lr=0.1,
+            schedule="one-cycle",
+            weight_decay=0.0005,
+            label_smoothing=0.1,
+            augment="crop-flip",
+        ),
+        # Book, 6.5.2: 500 samples, whose best rate and decay core.search looks for.
+        "search-mnist": Recipe(optimizer="sgd", schedule="constant"),
+        "resnet20-cifar10": Recipe(
+            data="cifar-10",
+            model="cifar_resnet20",
+            epochs=30,
+            batch_size=128,
+            optimizer="sgd",
+            lr=0.2,
+            schedule="one-cycle",
+            weight_decay=0.0005,
+            augment="crop-flip",
+        ),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions(Recipe, CommonOptions):
+    """Options of a command that follows a recipe."""
+
+    recipe: str = "plain"
+    """Recipe, one of core.recipes.RECIPES; the flags change single settings of it."""
+
+    resume: bool = False
+    """Continue the unfinished run in the folder, as if it had not stopped."""
+
+    def __post_init__(self) -> None:
+        Recipe.__post_init__(self)
+        CommonOptions.__post_init__(self)
+
+
+OptionsT = TypeVar("OptionsT", bound=RecipeOptions)
+
+
+def options(kind: type[OptionsT], name: str, **changes: Any) -> OptionsT:
+    """The options of a command that follows the recipe `name`, some of them changed.
+
+    Raises ValueError for a name that is not among RECIPES.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"recipe {name!r} is unknown; expected one of {', '.join(RECIPES)}")
+    return kind(recipe=name, **(asdict(RECIPES[name]) | changes))
+
+
+def defaults(kind: type[OptionsT], name: str) -> Callable[[Sequence[str]], OptionsT]:
+    """What the flags of a command line change: the recipe that --recipe names there, or `name`."""
+    return lambda args: options(kind, flag_value("--recipe", args) or name)
