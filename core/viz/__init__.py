@@ -11,6 +11,7 @@ from core.viz.grid import filters, image_grid
 from core.viz.inside import feature_maps, graph, heat
 from core.viz.mistakes import mistakes
 from core.viz.plots import confusion_matrix, curves, precision_recall
+from core.viz.search import search_curves, search_map
 from core.viz.shares import shares
 
 __all__ = [
@@ -30,4 +31,6 @@ __all__ = [
     "save",
     "scatter",
     "shares",
+    "search_curves",
+    "search_map",
 ]
