@@ -30,7 +30,7 @@ __all__ = [
     "precision_recall",
     "save",
     "scatter",
-    "shares",
     "search_curves",
     "search_map",
+    "shares",
 ]
