@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TIMED = "import time; t = time.perf_counter(); import core; print(time.perf_counter() - t)"
+# Of the processor: a busy machine makes every import slow.
+TIMED = "import time; t = time.process_time(); import core; print(time.process_time() - t)"
 
 
 def test_import_core_takes_less_than_400_ms() -> None:
