@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _CROPS = 9
 _CHANNELS = 4
 _POINTS = 500
+_DEPTHS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,19 +250,23 @@ def _crops(options: Options) -> Figure:
 def _ascent(options: Options) -> Figure:
     """Pictures that were made to please channels, at several depths."""
     network = _network(options)
-    layers = _layers(network, options, 4)
+    every = _convolutions(network.model)
+    # What pleases the first layer is one colour.
+    layers = options.layer or tuple(
+        every[i] for i in np.linspace(1, len(every) - 1, _DEPTHS).astype(int)
+    )
     shown, titles = [], []
     shape = (len(network.transform.mean), 96, 96)
     mean, std = (np.array(v) for v in (network.transform.mean, network.transform.std))
     for layer in layers:
+        place = f"layer {every.index(layer) + 1} of {len(every)}" if layer in every else layer
         for channel in _channels(network, layer, options):
             x = inside.maximise(network.model, layer, channel, shape).transpose(1, 2, 0)
             # Around the mean colour, as far as the middle of the values reaches.
             spread = np.abs(x * std).std() * 4 + 1e-9
             shown.append(np.clip(x * std / spread + mean, 0, 1))
-            titles.append(f"channel {channel}")
-    title = "made to please one channel of\n" + ", ".join(layers)
-    return viz.image_grid(shown, titles, columns=_CHANNELS, title=title)
+            titles.append(f"{place}: {channel}")
+    return viz.image_grid(shown, titles, columns=_CHANNELS, title="made to please one channel")
 
 
 def _grad_cam(options: Options) -> Figure:
