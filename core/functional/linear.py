@@ -34,10 +34,9 @@ def _affine(input: Any, weight: Any, bias: Any, relu: bool) -> Tensor:
     if x.dtype != w.dtype:
         raise TypeError(f"linear: input has dtype {x.dtype}, weight {w.dtype}; expected equal ones")
     shape = x.shape
-    k = kernels.of(x.data, w.data)
-    y = k.matmul(x.data.reshape(-1, shape[-1]), w.data.T).reshape(*shape[:-1], w.shape[0])
-    if b is not None:
-        y += b.data
+    k = kernels.of(x.data, w.data, *(() if b is None else (b.data,)))
+    y = k.affine(x.data.reshape(-1, shape[-1]), w.data, None if b is None else b.data)
+    y = y.reshape(*shape[:-1], w.shape[0])
     if relu:
         k.relu_(y)
     needs = requires_grad(x, w, b)
@@ -52,6 +51,6 @@ def _affine(input: Any, weight: Any, bias: Any, relu: bool) -> Tensor:
         rows = gy.reshape(-1, gy.shape[-1])
         gx = k.matmul(rows, v).reshape(shape) if v is not None else None
         gw = k.matmul(rows.T, a.reshape(-1, shape[-1])) if a is not None else None
-        return gx, gw, rows.sum(axis=0) if needs[2] else None
+        return gx, gw, k.bias_gradient(rows) if needs[2] else None
 
     return record(y, (x, w, b), backward, "linear_relu" if relu else "linear")

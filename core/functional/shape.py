@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from core import device as dev
+from core import kernels
 from core.device import Array
 from core.functional.operands import array_of, axis_of, tensor_of
 from core.kernels import layout
@@ -301,14 +302,13 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Tensor
     index = array_of("embedding", input)
     if index.dtype.kind not in "iu":
         raise TypeError(f"embedding: input has dtype {index.dtype}, expected integers")
-    shape, dtype = weight.shape, weight.dtype
-    module = dev.array_module(weight.data, index)
+    shape, module = weight.shape, dev.array_module(weight.data, index)
     if module is np and index.size and not 0 <= index.min() <= index.max() < shape[0]:
         raise IndexError(f"embedding: index {index.min()}..{index.max()} outside 0..{shape[0] - 1}")
 
     def backward(gy: Array) -> tuple[Array | None, ...]:
-        gw = module.zeros(shape, dtype)
-        module.add.at(gw, index, gy)
+        rows = gy.reshape(-1, shape[1])
+        gw = kernels.of(gy).add_rows(rows, index.reshape(-1), shape[0])
         if padding_idx is not None:
             gw[padding_idx] = 0
         return (gw,)

@@ -38,13 +38,15 @@ from core.kernels.cpu.pool import (
     max_pool_indices,
     max_pool_positions,
 )
-from core.kernels.cpu.product import matmul
+from core.kernels.cpu.product import add_rows, affine, matmul
 from core.kernels.cpu.start import start
 from core.kernels.cpu.unpool import max_unpool, max_unpool_backward
 
 __all__ = [
     "adagrad",
     "adam",
+    "add_rows",
+    "affine",
     "avg_pool",
     "avg_pool_backward",
     "batch_moments",

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import numpy as np
+from numba import njit, types
 
 from core.device import Array
 from core.kernels import reference
+from core.kernels.cpu.flat import RESULT, VALUES
+from core.kernels.cpu.vector import FASTMATH
 from core.kernels.threads import run
 
-# Multiplications in one chunk: handing over a smaller one takes longer than it saves.
-_CHUNK = 1 << 22
+# Multiplications that are worth a second thread, and those of a chunk where there are many: the
+# BLAS packs its operands for each one.
+_SHARED = 1 << 23
+_CHUNK = 1 << 24
 _MOST_CHUNKS = 8
 
 
@@ -18,21 +26,58 @@ def matmul(a: Array, b: Array) -> Array:
 
     Where it is cut follows from the shapes, so the bits do not depend on the threads.
     """
-    if a.ndim != 2 or b.ndim != 2:
-        return reference.matmul(a, b)
+    return reference.matmul(a, b) if a.ndim != 2 or b.ndim != 2 else _product(a, b, None)
+
+
+def affine(x: Array, weight: Array, bias: Array | None) -> Array:
+    """As the reference; each part of the product gets its bias while it is in the cache."""
+    return _product(x, weight.T, bias)
+
+
+def _product(a: Array, b: Array, bias: Array | None) -> Array:
     (rows, inner), columns = a.shape, b.shape[1]
-    chunks = min(_MOST_CHUNKS, rows * inner * columns // _CHUNK, max(rows, columns))
-    if chunks < 2:
-        return reference.matmul(a, b)
     y = np.empty((rows, columns), np.float32)
-    edges = np.linspace(0, max(rows, columns), chunks + 1).astype(int).tolist()
+    work, longer = rows * inner * columns, max(rows, columns)
+    chunks = min(_MOST_CHUNKS, max(work // _CHUNK, 1 + (work >= _SHARED)), max(longer, 1))
 
     def task(i: int) -> None:
-        part = slice(edges[i], edges[i + 1])
+        part = slice(longer * i // chunks, longer * (i + 1) // chunks)
         if rows >= columns:
-            np.matmul(a[part], b, out=y[part])
+            _multiply(a[part], b, bias, y[part])
         else:
-            np.matmul(a, b[:, part], out=y[:, part])
+            _multiply(a, b[:, part], None if bias is None else bias[part], y[:, part])
 
     run(task, chunks)
     return y
+
+
+def _multiply(a: Array, b: Array, bias: Array | None, y: np.ndarray) -> None:
+    np.matmul(a, b, out=y)
+    if bias is not None:
+        y += bias
+
+
+def add_rows(rows: Array, index: Array, count: int) -> Array:
+    """As the reference."""
+    total = np.zeros((count, rows.shape[1]), np.float32)
+    flat = np.ascontiguousarray(rows).reshape(-1)
+    _add_rows()(flat, np.ascontiguousarray(index, np.int64), total.reshape(-1), rows.shape[1])
+    return total
+
+
+@cache
+def _add_rows() -> Callable[..., None]:
+    @njit(
+        types.void(VALUES, types.Array(types.int64, 1, "C", readonly=True), RESULT, types.int64),
+        cache=True,
+        nogil=True,
+        fastmath=FASTMATH,
+    )
+    def kernel(rows, index, total, size):  # type: ignore[no-untyped-def]
+        for n in range(len(index)):
+            source = rows[n * size : (n + 1) * size]
+            target = total[index[n] * size : (index[n] + 1) * size]
+            for j in range(size):
+                target[j] += source[j]
+
+    return kernel

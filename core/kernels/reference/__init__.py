@@ -64,7 +64,7 @@ from core.kernels.reference.pool import (
     max_unpool,
     max_unpool_backward,
 )
-from core.kernels.reference.product import matmul
+from core.kernels.reference.product import add_rows, affine, matmul
 from core.kernels.reference.recurrent import (
     gru,
     gru_backward,
@@ -89,6 +89,8 @@ __all__ = [
     "scale_",
     "sgd",
     "square_sum",
+    "add_rows",
+    "affine",
     "matmul",
     "binary_cross_entropy",
     "binary_cross_entropy_slope",

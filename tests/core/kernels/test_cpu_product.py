@@ -36,3 +36,23 @@ def test_batches_of_matrices_are_the_references() -> None:
     np.testing.assert_array_equal(
         cpu.matmul(a, a.swapaxes(1, 2)), reference.matmul(a, a.swapaxes(1, 2))
     )
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (700, 300, 90), (40, 900, 2000)])
+@pytest.mark.parametrize("bias", [False, True])
+def test_affine_is_the_references(shape: tuple[int, int, int], bias: bool) -> None:
+    rows, inner, columns = shape
+    rng = np.random.default_rng(0)
+    x, w, b = (
+        rng.standard_normal(s, np.float32) for s in ((rows, inner), (columns, inner), columns)
+    )
+    got, wanted = (k.affine(x, w, b if bias else None) for k in (cpu, reference))
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-4)
+
+
+def test_rows_are_added_where_their_index_says() -> None:
+    rng = np.random.default_rng(0)
+    rows, index = rng.standard_normal((50, 7), np.float32), rng.integers(0, 9, 50)
+    for given in (rows, np.asfortranarray(rows), rows[:0]):
+        got, wanted = (k.add_rows(given, index[: len(given)], 11) for k in (cpu, reference))
+        np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-6)
