@@ -1,7 +1,7 @@
 """Softmax with cross entropy: one pass forward, one backward, nothing of the input's size between.
 
-Values are flat (pixels, C). Exponentials are taken of whole blocks of pixels, so that their
-loop is long however few classes there are.
+The kernels here walk along the classes of one pixel after another, flat (pixels, C); those of
+`pixel_loss` take pixels side by side, where classes are few or lie far apart in memory.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
-from numba.extending import intrinsic
 
 from core.device import Array
 from core.kernels import reference
+from core.kernels.cpu import pixel_loss
+from core.kernels.cpu.exponential import exp_negative
 from core.kernels.cpu.flat import RESULT, VALUES, chunks, pixels, run_chunks
-from core.kernels.cpu.vector import FASTMATH
+from core.kernels.cpu.pixel_loss import BLOCK, Layout
+from core.kernels.cpu.vector import CHECKSUM, FASTMATH
 from core.kernels.layout import empty
 
 _INT = types.int64
@@ -27,26 +27,29 @@ _LABELS = types.Array(types.int64, 1, "C", readonly=True)
 # Values in a block, at least those of one pixel; the width of a running maximum.
 _BLOCK = 2048
 _WIDTH = 64
+# Classes up to which pixels are taken side by side.
+_FEW = 64
 
 
 def softmax_loss(
     x: Array, target: Array, weight: Array | None, ignore_index: int, smoothing: float
 ) -> tuple[Array, Array, Array]:
     """As the reference."""
-    flat = pixels(x)
+    flat = _flat(x)
     if flat is None:
         return reference.softmax_loss(x, target, weight, ignore_index, smoothing)
-    classes, labels = x.shape[1], _labels(target)
-    weights = _weights(weight, classes)
+    layout, labels, weights = _side_by_side(x), _labels(target), _weights(weight, x.shape[1])
     losses, norms = np.empty(labels.size, np.float32), np.empty(2 * labels.size, np.float32)
-    parts = chunks(x.size, classes)
-    totals, kernel = np.zeros(len(parts)), _forward()
-    places = {part: i for i, part in enumerate(parts)}
+    parts = _parts(x, layout)
+    totals, places = np.zeros(len(parts)), {part: i for i, part in enumerate(parts)}
+    rest = labels, weights, losses, norms, ignore_index, smoothing
 
     def part(start: int, stop: int) -> None:
-        totals[places[start, stop]] = kernel(
-            flat, labels, weights, losses, norms, ignore_index, smoothing, start, stop
-        )
+        if layout is None:
+            total = _forward(CHECKSUM)(flat, *rest, start, stop)
+        else:
+            total = pixel_loss.forward_kernel()(flat, layout, *rest, start, stop)
+        totals[places[start, stop]] = total
 
     run_chunks(part, parts)
     total = np.asarray(totals.sum(), np.float32)
@@ -63,22 +66,48 @@ def softmax_loss_backward(
     norms: Array,
 ) -> Array:
     """As the reference."""
-    flat = pixels(x)
+    flat = _flat(x)
     if flat is None or gy.dtype != np.float32:
         return reference.softmax_loss_backward(
             gy, x, target, weight, ignore_index, smoothing, norms
         )
-    classes, labels = x.shape[1], _labels(target)
-    weights = _weights(weight, classes)
+    layout, labels, weights = _side_by_side(x), _labels(target), _weights(weight, x.shape[1])
     gx = empty(x.shape, np.float32, x)
-    each, saved, out = np.ascontiguousarray(gy).reshape(-1), norms.reshape(-1), pixels(gx)
-    kernel = _backward()
+    each, saved = np.ascontiguousarray(gy).reshape(-1), norms.reshape(-1)
+    rest = labels, weights, each, saved, _flat(gx), ignore_index, smoothing
 
     def part(start: int, stop: int) -> None:
-        kernel(flat, labels, weights, each, saved, out, ignore_index, smoothing, start, stop)
+        if layout is None:
+            _backward(CHECKSUM)(flat, *rest, start, stop)
+        else:
+            pixel_loss.backward_kernel()(flat, layout, *rest, start, stop)
 
-    run_chunks(part, chunks(x.size, classes))
+    run_chunks(part, _parts(x, layout))
     return gx
+
+
+def _flat(x: Array) -> np.ndarray | None:
+    """x in the order of its memory, channels-last or contiguous; None where it is neither."""
+    if x.dtype != np.float32 or not x.size:
+        return None
+    return x.reshape(-1) if x.flags.c_contiguous else pixels(x)
+
+
+def _side_by_side(x: Array) -> Layout | None:
+    """How pixels lie that are taken side by side; None where classes are."""
+    n, classes, plane = x.shape[0], x.shape[1], math.prod(x.shape[2:])
+    if pixels(x) is None:
+        return Layout(plane, classes * plane, plane, 1)
+    return Layout(n * plane, 0, 1, classes) if classes <= _FEW else None
+
+
+def _parts(x: Array, layout: Layout | None) -> list[tuple[int, int]]:
+    """Ranges of values, or of blocks of pixels."""
+    if layout is None:
+        return chunks(x.size, x.shape[1])
+    blocks = x.size // (layout.plane * x.shape[1]) * -(-layout.plane // BLOCK)
+    count = len(chunks(x.size, x.size // blocks))
+    return [(blocks * i // count, blocks * (i + 1) // count) for i in range(count)]
 
 
 def _labels(target: Array) -> np.ndarray:
@@ -89,45 +118,6 @@ def _weights(weight: Array | None, classes: int) -> np.ndarray:
     if weight is None:
         return np.ones(classes, np.float32)
     return np.ascontiguousarray(weight, np.float32)
-
-
-@intrinsic
-def _two_to(typingctx: Any, exponent: Any) -> Any:
-    """2 to the power of a whole number (int32) above -127, put together from its bits."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = args[0].type
-        biased = builder.add(args[0], ir.Constant(kind, 127))
-        bits = builder.shl(biased, ir.Constant(kind, 23))
-        return builder.bitcast(bits, ir.FloatType())
-
-    return types.float32(types.int32), codegen
-
-
-# exp(x) = 2^n exp(r), |r| <= log(2) / 2, where the series to r^7 is exact to 1e-8. log(2) in
-# two parts: the first has few bits, so that its product with n is exact.
-_LOG2E = np.float32(1 / math.log(2))
-_LN2_HIGH = np.float32(0.693359375)
-_LN2_LOW = np.float32(math.log(2) - 0.693359375)
-_LOWEST = np.float32(-87)
-
-
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def _exp(x):  # type: ignore[no-untyped-def]
-    """exp(x) for x <= 0; 0 where it would be a subnormal number."""
-    tiny = x < _LOWEST
-    x = _LOWEST if tiny else x
-    n = np.int32(x * _LOG2E - np.float32(0.5))
-    r = (x - np.float32(n) * _LN2_HIGH) - np.float32(n) * _LN2_LOW
-    series = np.float32(1 / 5040)
-    series = series * r + np.float32(1 / 720)
-    series = series * r + np.float32(1 / 120)
-    series = series * r + np.float32(1 / 24)
-    series = series * r + np.float32(1 / 6)
-    series = series * r + np.float32(0.5)
-    series = series * r + np.float32(1)
-    series = series * r + np.float32(1)
-    return np.float32(0) if tiny else series * _two_to(n)  # type: ignore[call-arg]
 
 
 @njit(cache=True, nogil=True)
@@ -150,7 +140,7 @@ def _peak(row, running):  # type: ignore[no-untyped-def]
 
 
 @cache
-def _forward() -> Callable[..., float]:
+def _forward(checksum: int) -> Callable[..., float]:
     @njit(
         types.float64(VALUES, _LABELS, VALUES, RESULT, RESULT, _INT, types.float64, _INT, _INT),
         cache=True,
@@ -158,6 +148,7 @@ def _forward() -> Callable[..., float]:
         fastmath=FASTMATH,
     )
     def kernel(x, labels, weights, losses, norms, ignored, smoothing, start, stop):  # type: ignore[no-untyped-def]
+        checksum  # noqa: B018  # in the closure, and so in the cache's key
         classes = len(weights)
         block = max(1, _BLOCK // classes)
         buffer, running = np.empty(block * classes, np.float32), np.empty(_WIDTH, np.float32)
@@ -174,7 +165,7 @@ def _forward() -> Callable[..., float]:
                     shifted[c] = row[c] - peak
             used = buffer[: count * classes]
             for i in range(len(used)):
-                used[i] = _exp(used[i])
+                used[i] = exp_negative(used[i])
             for p in range(count):
                 pixel = pixel0 + p
                 powers = buffer[p * classes : (p + 1) * classes]
@@ -206,7 +197,7 @@ def _forward() -> Callable[..., float]:
 
 
 @cache
-def _backward() -> Callable[..., None]:
+def _backward(checksum: int) -> Callable[..., None]:
     @njit(
         types.void(
             VALUES, _LABELS, VALUES, VALUES, VALUES, RESULT, _INT, types.float64, _INT, _INT
@@ -216,6 +207,7 @@ def _backward() -> Callable[..., None]:
         fastmath=FASTMATH,
     )
     def kernel(x, labels, weights, gy, norms, gx, ignored, smoothing, start, stop):  # type: ignore[no-untyped-def]
+        checksum  # noqa: B018  # in the closure, and so in the cache's key
         classes = len(weights)
         block = max(1, _BLOCK // classes)
         spread, sharp = np.float32(smoothing / classes), np.float32(1 - smoothing)
@@ -232,7 +224,7 @@ def _backward() -> Callable[..., None]:
                     target[c] = (row[c] - peak) - log_sum
             used = gx[pixel0 * classes : pixel1 * classes]
             for i in range(len(used)):
-                used[i] = _exp(used[i])
+                used[i] = exp_negative(used[i])
             for pixel in range(pixel0, pixel1):
                 target = gx[pixel * classes : (pixel + 1) * classes]
                 label = labels[pixel]

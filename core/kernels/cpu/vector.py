@@ -29,7 +29,13 @@ CHECKED = os.environ.get("OPENBOOK_CHECK_BOUNDS", "") not in ("", "0")
 CHECKSUM = zlib.crc32(
     b"".join(
         Path(__file__).with_name(n).read_bytes()
-        for n in ("vector.py", "tile.py", "pool_tile.py", "direct.py")
+        for n in (
+            "vector.py",
+            "tile.py",
+            "pool_tile.py",
+            "direct.py",
+            "exponential.py",
+        )
     ),
     int(CHECKED),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.kernels import reference, threads
-from tests.core.bench import channels_last
+from tests.core.bench import channels_last, contiguous
 
 cpu = pytest.importorskip("core.kernels.cpu", reason="the CPU backend needs Numba")
 
@@ -60,11 +60,17 @@ def agree(ours: list[np.ndarray], given: tuple[np.ndarray, ...], smoothing: floa
     classes=st.sampled_from([1, 2, 10, 11, 21, 128, 130, 1000, 3001]),
     size=st.lists(st.integers(1, 6), max_size=2),
     smoothing=st.sampled_from([0.0, 0.1, 1.0]),
+    arrange=st.sampled_from([channels_last, contiguous]),
 )
 def test_agrees_with_the_reference(
-    batch: int, classes: int, size: list[int], smoothing: float
+    batch: int,
+    classes: int,
+    size: list[int],
+    smoothing: float,
+    arrange: Callable[[np.ndarray], np.ndarray],
 ) -> None:
-    given = operands((batch, classes, *size))
+    x, *rest = operands((batch, classes, *size))
+    given = (arrange(x) if x.ndim > 2 else x, *rest)
     before = [a.copy() for a in given]
     agree(results(cpu, given, smoothing), given, smoothing)
     for array, copy in zip(given, before, strict=True):
