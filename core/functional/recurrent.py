@@ -113,9 +113,9 @@ def _layer(
     (steps, n, features), width = x.shape, w_ih.shape[0]
     active = _active(cell.name, lengths, x.data)
     rows = x.data.reshape(steps * n, features)
-    projected = rows @ w_ih.data.T
-    if b_ih is not None:
-        projected += b_ih.data
+    projected = kernels.of(rows, w_ih.data).affine(
+        rows, w_ih.data, None if b_ih is None else b_ih.data
+    )
     out, saved = cell.forward(
         projected.reshape(steps, n, width),
         w_hh.data,
@@ -132,16 +132,17 @@ def _layer(
     walk, count = cell.backward, len(states)
 
     def backward(gy: Array) -> tuple[Array | None, ...]:
+        k = kernels.of(gy)
         ga, gb, gs = walk(gy, saved, v_hh, active, reverse)
         ga, gb = ga.reshape(steps * n, width), gb.reshape(steps * n, width)
-        before = kernels.of(gy).states_before(saved, reverse).reshape(steps * n, v_hh.shape[1])
+        before = k.states_before(saved, reverse).reshape(steps * n, v_hh.shape[1])
         return (
-            (ga @ v_ih).reshape(steps, n, features) if needs_x else None,
+            k.matmul(ga, v_ih).reshape(steps, n, features) if needs_x else None,
             *(g if needed else None for g, needed in zip(gs, needs[1:], strict=False)),
-            ga.T @ kept if needs_w else None,
-            gb.T @ before if needs_hh else None,
-            ga.sum(axis=0) if needs_b else None,
-            gb.sum(axis=0) if needs_bh else None,
+            k.matmul(ga.T, kept) if needs_w else None,
+            k.matmul(gb.T, before) if needs_hh else None,
+            k.bias_gradient(ga) if needs_b else None,
+            k.bias_gradient(gb) if needs_bh else None,
         )
 
     result = record(out, operands, backward, cell.name)
@@ -216,8 +217,8 @@ def rnn_tanh(
 
     hx is h0 alone, and there is one last state.
     """
-    settings = _Stack("rnn", has_biases, num_layers, dropout, train, bidirectional, batch_first)
-    y, h = _stack(rnn_layer, input, (hx,), params, settings, lengths)
+    settings = has_biases, num_layers, dropout, train, bidirectional, batch_first, lengths
+    y, h = _stack("rnn", rnn_layer, input, (hx,), params, *settings)
     return y, h
 
 
@@ -234,9 +235,9 @@ def rnn_relu(
     lengths: Any = None,
 ) -> tuple[Tensor, Tensor]:
     """As `rnn_tanh`, with relu for tanh."""
-    settings = _Stack("rnn", has_biases, num_layers, dropout, train, bidirectional, batch_first)
+    settings = has_biases, num_layers, dropout, train, bidirectional, batch_first, lengths
     layer = partial(rnn_layer, nonlinearity="relu")
-    y, h = _stack(layer, input, (hx,), params, settings, lengths)
+    y, h = _stack("rnn", layer, input, (hx,), params, *settings)
     return y, h
 
 
@@ -259,8 +260,8 @@ def lstm(
     `has_biases` bias_ih, bias_hh for each direction of each layer. The outputs of both
     directions are side by side; `dropout` acts between layers when `train` is set.
     """
-    settings = _Stack("lstm", has_biases, num_layers, dropout, train, bidirectional, batch_first)
-    y, h, c = _stack(lstm_layer, input, hx, params, settings, lengths)
+    settings = has_biases, num_layers, dropout, train, bidirectional, batch_first, lengths
+    y, h, c = _stack("lstm", lstm_layer, input, hx, params, *settings)
     return y, h, c
 
 
@@ -280,46 +281,41 @@ def gru(
 
     hx is h0 alone, and there is one last state.
     """
-    settings = _Stack("gru", has_biases, num_layers, dropout, train, bidirectional, batch_first)
-    y, h = _stack(gru_layer, input, (hx,), params, settings, lengths)
+    settings = has_biases, num_layers, dropout, train, bidirectional, batch_first, lengths
+    y, h = _stack("gru", gru_layer, input, (hx,), params, *settings)
     return y, h
 
 
-class _Stack(NamedTuple):
-    """How layers are put together."""
-
-    name: str
-    has_biases: bool
-    num_layers: int
-    dropout: float
-    train: bool
-    bidirectional: bool
-    batch_first: bool
-
-
 def _stack(
+    name: str,
     layer: Layer,
     input: Any,
     hx: Sequence[Any],
     params: Sequence[Any],
-    settings: _Stack,
+    has_biases: bool,
+    num_layers: int,
+    dropout: float,
+    train: bool,
+    bidirectional: bool,
+    batch_first: bool,
     lengths: Any,
 ) -> tuple[Tensor, ...]:
-    y = tensor_of(settings.name, input, ndim=3)
-    if settings.batch_first:
+    """Layers on top of each other, see `lstm`: the outputs, then each kind of last states."""
+    y = tensor_of(name, input, ndim=3)
+    if batch_first:
         y = transpose(y, 0, 1)
-    directions, each = 1 + settings.bidirectional, 4 if settings.has_biases else 2
-    runs = settings.num_layers * directions
-    states = _first_states(settings.name, hx, runs)
+    directions, each = 1 + bidirectional, 4 if has_biases else 2
+    runs = num_layers * directions
+    states = _first_states(name, hx, runs)
     if len(params) != runs * each:
         raise ValueError(
-            f"{settings.name}: {len(params)} params, expected {runs * each}: {each} for each of "
-            f"{settings.num_layers} layer(s) and {directions} direction(s)"
+            f"{name}: {len(params)} params, expected {runs * each}: {each} for each of "
+            f"{num_layers} layer(s) and {directions} direction(s)"
         )
     last: list[tuple[Tensor, ...]] = []
-    for depth in range(settings.num_layers):
-        if depth and settings.dropout:
-            y = drop(y, settings.dropout, settings.train)
+    for depth in range(num_layers):
+        if depth and dropout:
+            y = drop(y, dropout, train)
         outputs = []
         for reverse in range(directions):
             run = depth * directions + reverse
@@ -329,7 +325,7 @@ def _stack(
             outputs.append(output)
             last.append(tuple(after))
         y = cat(outputs, 2) if len(outputs) > 1 else outputs[0]
-    if settings.batch_first:
+    if batch_first:
         y = transpose(y, 0, 1)
     return (y, *(stack(states) for states in zip(*last, strict=True)))
 

@@ -39,6 +39,14 @@ from core.kernels.cpu.pool import (
     max_pool_positions,
 )
 from core.kernels.cpu.product import add_rows, affine, matmul
+from core.kernels.cpu.recurrent import (
+    gru,
+    gru_backward,
+    lstm,
+    lstm_backward,
+    rnn,
+    rnn_backward,
+)
 from core.kernels.cpu.start import start
 from core.kernels.cpu.unpool import max_unpool, max_unpool_backward
 
@@ -60,8 +68,12 @@ __all__ = [
     "convolve_weight_gradient",
     "dropout",
     "dropout_mask",
+    "gru",
+    "gru_backward",
     "leaky_relu",
     "leaky_relu_backward",
+    "lstm",
+    "lstm_backward",
     "matmul",
     "max_pool",
     "max_pool_backward",
@@ -71,6 +83,8 @@ __all__ = [
     "max_unpool_backward",
     "relu_backward",
     "rmsprop",
+    "rnn",
+    "rnn_backward",
     "scale_",
     "scale_channels",
     "sgd",

@@ -77,16 +77,40 @@ def pack(weight: Array, taps: tuple[int, ...], plan: Plan, transposed: bool) -> 
         return _points(w, inner, plan) if plan.winograd else w
     size = plan.panels * len(taps) * inner * panel
     packed = scratch("packed weights", size)
-    order = np.array(taps, np.int64)
-    kernel = _pack_kernel()
-    chunks = max(1, min(plan.panels, size // _CHUNK))
+    _pack_panels(w, packed, taps, (c, k, inner, outer, panel), plan.panels, transposed)
+    return _points(packed, inner, plan) if plan.winograd else packed
+
+
+def pack_matrix(weight: Array, panel: int, transposed: bool) -> np.ndarray:
+    """(panels, inner, panel), flat, of a matrix (inner, outer); of (outer, inner) if `transposed`.
+
+    The result is valid until this thread packs again.
+    """
+    c, k = weight.shape
+    inner, outer = (k, c) if transposed else (c, k)
+    panels = -(-outer // panel)
+    w = np.require(weight, np.float32, ["C", "W"]).reshape(-1)
+    packed = scratch("packed weights", panels * inner * panel)
+    _pack_panels(w, packed, (0,), (c, k, inner, outer, panel), panels, transposed)
+    return packed
+
+
+def _pack_panels(
+    w: np.ndarray,
+    packed: np.ndarray,
+    taps: tuple[int, ...],
+    sizes: tuple[int, int, int, int, int],
+    panels: int,
+    transposed: bool,
+) -> None:
+    kernel, order = _pack_kernel(), np.array(taps, np.int64)
+    chunks = max(1, min(panels, packed.size // _CHUNK))
 
     def task(i: int) -> None:
-        panels = (plan.panels * i // chunks, plan.panels * (i + 1) // chunks)
-        kernel(w, packed, order, c, k, inner, outer, panel, *panels, transposed)
+        edges = (panels * i // chunks, panels * (i + 1) // chunks)
+        kernel(w, packed, order, *sizes, *edges, transposed)
 
     run(task, chunks)
-    return _points(packed, inner, plan) if plan.winograd else packed
 
 
 def _points(packed: np.ndarray, channels: int, plan: Plan) -> np.ndarray:

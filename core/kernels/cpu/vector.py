@@ -35,6 +35,7 @@ CHECKSUM = zlib.crc32(
             "pool_tile.py",
             "direct.py",
             "exponential.py",
+            "gates.py",
         )
     ),
     int(CHECKED),
