@@ -12,9 +12,16 @@ from core.kernels.cpu.conv import convolve, convolve_input_gradient, convolve_we
 from core.kernels.cpu.elementwise import (
     dropout,
     dropout_mask,
+    elu,
+    elu_backward,
     leaky_relu,
     leaky_relu_backward,
     relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    softplus,
+    tanh,
+    tanh_backward,
 )
 from core.kernels.cpu.loss import (
     softmax_loss,
@@ -68,6 +75,8 @@ __all__ = [
     "convolve_weight_gradient",
     "dropout",
     "dropout_mask",
+    "elu",
+    "elu_backward",
     "gru",
     "gru_backward",
     "leaky_relu",
@@ -88,10 +97,15 @@ __all__ = [
     "scale_",
     "scale_channels",
     "sgd",
+    "sigmoid",
+    "sigmoid_backward",
     "softmax_loss",
     "softmax_loss_backward",
+    "softplus",
     "square_sum",
     "start",
+    "tanh",
+    "tanh_backward",
 ]
 
 

@@ -1,4 +1,4 @@
-"""Rectifiers and dropout: one pass where array code needs several."""
+"""Activations and dropout: one pass where array code needs several."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from numba import njit, types
 
 from core.device import Array
 from core.kernels import reference
+from core.kernels.cpu import exponential
 from core.kernels.cpu.flat import RESULT, VALUES, chunks, in_order, order, run_chunks
-from core.kernels.cpu.vector import FASTMATH
+from core.kernels.cpu.vector import CHECKSUM, FASTMATH
 from core.kernels.layout import empty, is_channels_last
 
 _INT = types.int64
+_SIGMOID, _TANH, _SOFTPLUS, _ELU = range(4)
 _BOOLS = types.Array(types.boolean, 1, "C", readonly=True)
 
 
@@ -34,6 +36,43 @@ def leaky_relu_backward(gy: Array, x: Array, slope: float) -> Array:
     if not _covered(gy, x):
         return reference.leaky_relu_backward(gy, x, slope)
     return _leaky(gy, x, slope)
+
+
+def sigmoid(x: Array) -> Array:
+    """As the reference."""
+    return _apply(_SIGMOID, x) if _covered(x, x) else reference.sigmoid(x)
+
+
+def sigmoid_backward(gy: Array, y: Array) -> Array:
+    """As the reference."""
+    return _slope(_SIGMOID, gy, y) if _covered(gy, y) else reference.sigmoid_backward(gy, y)
+
+
+def tanh(x: Array) -> Array:
+    """As the reference."""
+    return _apply(_TANH, x) if _covered(x, x) else reference.tanh(x)
+
+
+def tanh_backward(gy: Array, y: Array) -> Array:
+    """As the reference."""
+    return _slope(_TANH, gy, y) if _covered(gy, y) else reference.tanh_backward(gy, y)
+
+
+def elu(x: Array, alpha: float) -> Array:
+    """As the reference."""
+    return _apply(_ELU, x, alpha) if _covered(x, x) else reference.elu(x, alpha)
+
+
+def elu_backward(gy: Array, x: Array, alpha: float) -> Array:
+    """As the reference."""
+    if not _covered(gy, x):
+        return reference.elu_backward(gy, x, alpha)
+    return _slope(_ELU, gy, x, alpha)
+
+
+def softplus(x: Array) -> Array:
+    """As the reference."""
+    return _apply(_SOFTPLUS, x) if _covered(x, x) else reference.softplus(x)
 
 
 def dropout_mask(shape: tuple[int, ...], p: float, key: int, first: int, like: Array) -> Array:
@@ -78,10 +117,82 @@ def _leaky(values: Array, x: Array, slope: float) -> Array:
     return y
 
 
+def _apply(function: int, x: Array, factor: float = 0.0) -> Array:
+    """A function of each value, in the memory order of x."""
+    axes = order(x)
+    assert axes is not None
+    y = np.empty_like(x)
+    kernel, values, out = _function_kernel(function, CHECKSUM), in_order(x, axes), _out(y)
+    run_chunks(lambda a, b: kernel(values, out, factor, a, b), chunks(x.size))
+    return y
+
+
+def _slope(function: int, gy: Array, kept: Array, factor: float = 0.0) -> Array:
+    """gy times the slope of a function at what the forward pass kept, in its memory order."""
+    axes = order(kept)
+    assert axes is not None
+    gx = np.empty_like(kept)
+    kernel, out = _slope_kernel(function, CHECKSUM), _out(gx)
+    a, b = in_order(gy, axes), in_order(kept, axes)
+    run_chunks(lambda first, last: kernel(a, b, out, factor, first, last), chunks(gx.size))
+    return gx
+
+
 def _out(y: Array) -> np.ndarray:
     axes = order(y)
     assert axes is not None
     return y.transpose(axes).reshape(-1)
+
+
+@cache
+def _function_kernel(function: int, checksum: int) -> Callable[..., None]:
+    @njit(
+        types.void(VALUES, RESULT, types.float64, _INT, _INT),
+        cache=True,
+        nogil=True,
+        fastmath=FASTMATH,
+    )
+    def kernel(x, y, factor, start, stop):  # type: ignore[no-untyped-def]
+        checksum  # noqa: B018  # in the closure, and so in the cache's key
+        x, y, scale = x[start:stop], y[start:stop], np.float32(factor)
+        for i in range(len(y)):
+            if function == _SIGMOID:
+                y[i] = exponential.sigmoid(x[i])
+            elif function == _TANH:
+                y[i] = exponential.tanh(x[i])
+            elif function == _SOFTPLUS:
+                y[i] = exponential.softplus(x[i])
+            else:
+                low = np.float32(0) if x[i] > 0 else x[i]
+                y[i] = x[i] if x[i] > 0 else scale * exponential.expm1(low)
+
+    return kernel
+
+
+@cache
+def _slope_kernel(function: int, checksum: int) -> Callable[..., None]:
+    @njit(
+        types.void(VALUES, VALUES, RESULT, types.float64, _INT, _INT),
+        cache=True,
+        nogil=True,
+        fastmath=FASTMATH,
+    )
+    def kernel(gy, kept, gx, factor, start, stop):  # type: ignore[no-untyped-def]
+        checksum  # noqa: B018  # in the closure, and so in the cache's key
+        gy, kept, gx = gy[start:stop], kept[start:stop], gx[start:stop]
+        scale, one = np.float32(factor), np.float32(1)
+        for i in range(len(gx)):
+            value = kept[i]
+            if function == _SIGMOID:
+                gx[i] = gy[i] * (value * (one - value))
+            elif function == _TANH:
+                gx[i] = gy[i] * (one - value * value)
+            else:
+                low = np.float32(0) if value > 0 else value
+                slope = one if value > 0 else scale * exponential.exp(low)
+                gx[i] = gy[i] * slope
+
+    return kernel
 
 
 @cache

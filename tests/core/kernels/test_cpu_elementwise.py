@@ -1,4 +1,4 @@
-"""The CPU backend's rectifiers and dropout against the reference kernels."""
+"""The CPU backend's activations and dropout against the reference kernels."""
 
 from __future__ import annotations
 
@@ -53,6 +53,23 @@ def test_rectifiers_agree_with_the_reference(
         assert got.dtype == np.float32
     np.testing.assert_array_equal(x, before[0])
     np.testing.assert_array_equal(gy, before[1])
+
+
+@_some
+@given(shape=shapes, first=arrangements, second=arrangements)
+def test_activations_agree_with_the_reference(
+    shape: tuple[int, ...],
+    first: Callable[[np.ndarray], np.ndarray],
+    second: Callable[[np.ndarray], np.ndarray],
+) -> None:
+    x, gy = 3 * values(shape, first), values(shape, second) + 1
+    for name, argument in (("sigmoid", ()), ("tanh", ()), ("elu", (1.5,)), ("softplus", ())):
+        pairs = [(getattr(k, name)(x, *argument) for k in (cpu, reference))]
+        if name != "softplus":
+            pairs.append(getattr(k, f"{name}_backward")(gy, x, *argument) for k in (cpu, reference))
+        for got, wanted in pairs:
+            np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=2e-6)
+            assert got.dtype == np.float32
 
 
 @_some
