@@ -14,6 +14,7 @@ from core.device import Array
 from core.kernels import reference
 from core.kernels.cpu import depthwise, direct, scatter, winograd
 from core.kernels.cpu import plan as plans
+from core.kernels.cpu.cut import Plan
 from core.kernels.cpu.pack import pack
 from core.kernels.cpu.product import matmul
 from core.kernels.layout import channels_first, to_channels_last
@@ -94,10 +95,13 @@ def convolve_weight_gradient(x: Array, gy: Array, kernel: tuple[int, ...], windo
 
 
 def _forward(
-    plan: plans.Plan, x: np.ndarray, packed: Sequence[np.ndarray], bias: Array | None, y: np.ndarray
+    plan: Plan, x: np.ndarray, packed: Sequence[np.ndarray], bias: Array | None, y: np.ndarray
 ) -> None:
     """One convolution for each packed weight: they are the groups'."""
-    kernel = (winograd if plan.winograd else direct).forward_kernel(*plan.tile)
+    if plan.winograd:
+        kernel = winograd.forward_kernel(plan.winograd.size, *plan.tile)
+    else:
+        kernel = direct.forward_kernel(*plan.tile)
     g, chunks = plan.geometry, len(plan.chunks)
     start = np.zeros((len(packed), plan.panels * plan.tile.panel), np.float32)
     if bias is not None:
@@ -106,13 +110,14 @@ def _forward(
     def task(i: int) -> None:
         group, chunk = i // chunks, plan.chunks[i % chunks]
         block = scratch("block", plan.scratch)
-        kernel(x, packed[group], start[group], y, block, plans.of_group(g, group), *chunk)
+        geometry = plan.winograd or plans.of_group(g, group)
+        kernel(x, packed[group], start[group], y, block, geometry, *chunk)
 
     run(task, len(packed) * chunks)
 
 
 def _packed(
-    weight: Array, taps: tuple[int, ...], plan: plans.Plan, groups: int, transposed: bool
+    weight: Array, taps: tuple[int, ...], plan: Plan, groups: int, transposed: bool
 ) -> list[np.ndarray]:
     """The packed weight of each group; that of a single one is valid until this thread packs."""
     if groups == 1:
@@ -126,21 +131,22 @@ def _packed(
 def _weight_gradient(x: Array, gy: Array, kernel: tuple[int, ...], window: Window) -> np.ndarray:
     k, c, groups = gy.shape[1], x.shape[1] // window.groups, window.groups
     plan = plans.weight_gradient(x.shape, (k, c, *kernel), window)
-    kernel_of = direct.weight_gradient_kernel(*plan.tile)
+    kernel_of = (winograd if plan.winograd else direct).weight_gradient_kernel(*plan.tile)
     parts = np.zeros((plan.parts, math.prod(kernel) * c * k), np.float32)
     pixels, rows, chunks = _flat(x), _flat(gy), len(plan.chunks)
 
     def task(i: int) -> None:
         group, i = divmod(i, chunks)
         part = parts[i * plan.parts // chunks]
-        block, g = scratch("block", plan.scratch), plans.of_group(plan.geometry, group)
+        block = scratch("block", plan.scratch)
+        g = plan.winograd or plans.of_group(plan.geometry, group)
         kernel_of(pixels, rows, part, block, g, *plan.chunks[i])
 
     run(task, groups * chunks)
     return parts[0] if plan.parts == 1 else parts.sum(axis=0)
 
 
-def _scatter(plan: plans.Plan, gy: np.ndarray, weight: Array, gx: np.ndarray) -> None:
+def _scatter(plan: Plan, gy: np.ndarray, weight: Array, gx: np.ndarray) -> None:
     kernel, k = scatter.kernel(*plan.tile), weight.shape[0]
     # All kernel positions and channels as the channels of one position.
     matrix = weight_view(_stored(weight).reshape(1, 1, -1, k))
@@ -154,7 +160,7 @@ def _scatter(plan: plans.Plan, gy: np.ndarray, weight: Array, gx: np.ndarray) ->
 
 
 def _depthwise(
-    plan: plans.Plan,
+    plan: Plan,
     x: np.ndarray,
     weight: Array,
     taps: tuple[int, ...],

@@ -11,89 +11,29 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+from core.kernels.cpu import winograd_plan
+from core.kernels.cpu.cut import (
+    CHUNK,
+    MOST_CHUNKS,
+    PARTS,
+    ROWS,
+    Chunk,
+    Plan,
+    Tile,
+    WeightChunk,
+    choose_tile,
+    ranges,
+)
 from core.kernels.cpu.direct import Geometry
-from core.kernels.cpu.vector import LANES, REGISTERS
-from core.kernels.cpu.winograd import odd_lines
+from core.kernels.cpu.vector import LANES
 from core.kernels.reference.conv import Window
 
 # Values of input in one block of rows: a quarter of a megabyte, to share an L2 cache with weights.
 _BLOCK = 1 << 16
-# Values of Winograd's intermediates in one block: a megabyte.
-_WINOGRAD_BLOCK = 1 << 18
-# Multiplications in one chunk: about 50 microseconds, so that handing it over does not show.
-_CHUNK = 1 << 22
-_MOST_CHUNKS = 32
-# Values of all partial weight gradients together.
-_PARTS = 1 << 20
 # Values of input in one block of a weight gradient, its pixels, and channels in a slice.
 _WEIGHT_BLOCK = 1 << 17
 _PIXELS = 256
 _SLICE = 32
-# The tallest tile: more rows of a power of two values each would meet in one cache set.
-_ROWS = 14
-# Fewer sums than this in flight leave the multipliers waiting for each other.
-_LATENCY = 10
-
-
-class Tile(NamedTuple):
-    """Accumulators of a kernel: `rows` x `columns` vectors."""
-
-    rows: int
-    columns: int
-
-    @property
-    def panel(self) -> int:
-        """Filters that one tile computes."""
-        return self.columns * LANES
-
-
-class Chunk(NamedTuple):
-    """A share of the work: blocks and panels, each first and behind the last."""
-
-    block0: int
-    block1: int
-    panel0: int
-    panel1: int
-
-
-class WeightChunk(NamedTuple):
-    """A share of a weight gradient: blocks, panels and slices."""
-
-    block0: int
-    block1: int
-    panel0: int
-    panel1: int
-    slice0: int
-    slice1: int
-
-
-class Plan(NamedTuple):
-    """All that a kernel is called with besides arrays."""
-
-    geometry: Geometry
-    tile: Tile
-    panels: int
-    chunks: tuple[Chunk, ...] | tuple[WeightChunk, ...]
-    scratch: int
-    parts: int  # ranges of blocks; chunks of different ones may not write the same sums
-    winograd: bool = False
-
-
-def choose_tile(extent: int, filters: int) -> Tile:
-    """The tile that covers extent x filters with the least work, the largest among equals."""
-    tiles = (
-        Tile(rows, columns)
-        for columns in range(1, 5)
-        for rows in range(1, min(extent, _ROWS) + 1)
-        if rows * columns + columns + 1 <= REGISTERS
-    )
-
-    def cost(tile: Tile) -> tuple[float, int]:
-        count = -(-extent // tile.rows) * -(-filters // tile.panel)
-        size = tile.rows * tile.columns
-        return count * (max(size, _LATENCY) + (tile.rows + tile.columns) / 4 + 1), -size
-
-    return min(tiles, key=cost)
 
 
 @lru_cache(maxsize=1024)
@@ -104,9 +44,15 @@ def forward(
 
     It is that of the first group; `of_group` moves it to another one.
     """
+    return _best(_geometry(shape, weight, window, activation), shape[0])
+
+
+def _geometry(
+    shape: tuple[int, ...], weight: tuple[int, ...], window: Window, activation: bool = False
+) -> Geometry:
     rows, columns = window.output_size(shape[2:], weight[2:])
     filters = weight[0]
-    geometry = Geometry(
+    return Geometry(
         height=shape[2],
         width=shape[3],
         channels=weight[1],
@@ -128,7 +74,6 @@ def forward(
         relu=int(activation),
         pixel=shape[1],
     )
-    return _best(geometry, shape[0])
 
 
 def of_group(g: Geometry, group: int) -> Geometry:
@@ -147,8 +92,9 @@ def weight_gradient(shape: tuple[int, ...], weight: tuple[int, ...], window: Win
     each block: narrow pictures are taken several at a time, many channels in slices, so that
     a block has enough pixels and its inputs still fit the cache.
     """
-    geometry = forward(shape, weight, window, False).geometry._replace(gathered=0)
-    g, n = geometry, shape[0]
+    g, n = _geometry(shape, weight, window), shape[0]
+    if winograd_plan.applies(g) and winograd_plan.gradient_wins(g, n):
+        return winograd_plan.weight_gradient(g, n)
     pixels, channels = g.rows * g.columns, g.channels
     picture = _span(g, g.rows) * _reach(g)
     wanted = min(n * pixels, _PIXELS)
@@ -173,8 +119,8 @@ def weight_gradient(shape: tuple[int, ...], weight: tuple[int, ...], window: Win
     scratch = g.gathered * g.pictures * _span(g, g.block_rows) * g.line + packed
     blocks = -(-n // g.pictures) * g.blocks
     work = n * pixels * math.prod(weight[1:]) * panels * LANES
-    chunks = max(1, min(_MOST_CHUNKS, work // _CHUNK))
-    parts = max(1, min(chunks // slices, blocks, _PARTS // math.prod(weight)))
+    chunks = max(1, min(MOST_CHUNKS, work // CHUNK))
+    parts = max(1, min(chunks // slices, blocks, PARTS // math.prod(weight)))
     groups = min(panels, -(-chunks // (parts * slices)), max(1, g.filters // 128))
     return Plan(
         g,
@@ -182,9 +128,9 @@ def weight_gradient(shape: tuple[int, ...], weight: tuple[int, ...], window: Win
         panels,
         tuple(
             WeightChunk(*b, *p, *s)
-            for b in _ranges(blocks, parts)
-            for p in _ranges(panels, groups)
-            for s in _ranges(slices, slices)
+            for b in ranges(blocks, parts)
+            for p in ranges(panels, groups)
+            for s in ranges(slices, slices)
         ),
         scratch,
         parts,
@@ -251,7 +197,7 @@ def scattered(shape: tuple[int, ...], weight: tuple[int, ...], window: Window) -
 
     None where it would not halve the work, that is where channels fill most of a vector.
     """
-    g = forward(shape, weight, window, False).geometry
+    g = _geometry(shape, weight, window)
     taps, outputs = math.prod(weight[2:]), math.prod(weight[1:])
     halves = 2 * -(-outputs // LANES) <= taps * -(-weight[1] // LANES)
     if window.groups > 1 or g.dilation_x > 1 or weight[0] < LANES or not halves:
@@ -267,7 +213,7 @@ def scattered(shape: tuple[int, ...], weight: tuple[int, ...], window: Window) -
     line = max(_reach(g), g.left + g.width) * g.channels
     g = g._replace(line=line, block_rows=block_rows, blocks=blocks)
     scratch = seen * g.columns * panels * tile.panel + line
-    chunks, parts = _chunks(g, shape[0] * blocks, 1, shape[0], _MOST_CHUNKS)
+    chunks, parts = _chunks(g, shape[0] * blocks, 1, shape[0], MOST_CHUNKS)
     return Plan(g, tile, panels, chunks, scratch, parts)
 
 
@@ -296,51 +242,19 @@ def _phases(
 
 
 def _best(g: Geometry, n: int) -> Plan:
-    """Winograd's algorithm where it applies and takes less time than the direct one.
-
-    Counted in multiplications; the two transforms of pictures cost about 700 for each tile and
-    channel, that of the weight about 720 for each pair of channels (measured).
-    """
-    applies = (
-        g.pixel == g.channels
-        and (g.kernel_height, g.kernel_width) == (3, 3)
-        and g.stride_y == g.stride_x == g.dilation_y == g.dilation_x == 1
-        and g.channels % LANES == g.filters % LANES == 0
-    )
-    tiles = n * -(-g.rows // 4) * -(-g.columns // 4)
-    pairs = g.channels * g.filters
-    direct = n * g.rows * g.columns * 9 * pairs
-    if applies and tiles * (36 * pairs + 700 * (g.channels + g.filters)) + 720 * pairs < direct:
-        return _winograd(g, n)
+    """Winograd's algorithm where it applies and takes less time than the direct one."""
+    sizes = (0, 2, 4) if winograd_plan.applies(g) else (0,)
+    size = min(sizes, key=lambda size: winograd_plan.cost(g, n, size))
+    if size:
+        return winograd_plan.forward(g, n, size)
     return _planned(g, n, choose_tile(g.columns, g.filters))
-
-
-def _winograd(g: Geometry, n: int) -> Plan:
-    down, across = -(-g.rows // 4), -(-g.columns // 4)
-    each = 36 * (g.channels + 2 * LANES)  # values of intermediates for one tile
-    # Fewer tiles than the first number would read the transformed weights too often.
-    wanted = max(14, _WINOGRAD_BLOCK // each)
-    block = min(down, max(1, wanted // across, -(-14 // across)))
-    blocks = -(-down // block)
-    block = -(-down // blocks)
-    tile = choose_tile(block * across, g.filters)
-    line = (4 * across + 2) * g.channels
-    g = g._replace(gathered=1, line=line, block_rows=4 * block, blocks=blocks)
-    tiles = max(block * across, tile.rows)
-    scratch = (4 * block + 2) * line + 40 * LANES
-    scratch += 36 * (odd_lines(tiles * g.channels) + odd_lines(tiles * tile.panel))
-    panels = -(-g.filters // tile.panel)
-    # Every group of panels transforms its input anew, which should not show.
-    groups = max(1, g.filters // 96)
-    chunks, parts = _chunks(g, n * blocks, panels, n, _MOST_CHUNKS, groups)
-    return Plan(g, tile, panels, chunks, scratch, parts, winograd=True)
 
 
 def _planned(g: Geometry, n: int, tile: Tile) -> Plan:
     g = _blocked(g, _BLOCK)
     panels = -(-g.filters // tile.panel)
     scratch = g.gathered * _span(g, g.block_rows) * g.line
-    chunks, parts = _chunks(g, n * g.blocks, panels, n, _MOST_CHUNKS)
+    chunks, parts = _chunks(g, n * g.blocks, panels, n, MOST_CHUNKS)
     return Plan(g, tile, panels, chunks, scratch, parts)
 
 
@@ -370,27 +284,22 @@ def _reach(g: Geometry) -> int:
 def depthwise(g: Geometry, n: int) -> Plan:
     """The plan of a convolution with one channel in each group, in the geometry of that group."""
     g = _blocked(g._replace(channels=g.pixel, filters=g.pixel), _BLOCK)
-    tile = Tile(min(g.columns, _ROWS), 1)
+    tile = Tile(min(g.columns, ROWS), 1)
     scratch = g.gathered * _span(g, g.block_rows) * g.line
     # Vectors of channels are short of work: half a multiplication for each value that is read.
     work = 4 * n * g.rows * g.columns * g.kernel_height * g.kernel_width * g.channels
-    parts = max(1, min(_MOST_CHUNKS, work // _CHUNK, n * g.blocks))
-    chunks = tuple(Chunk(*b, 0, 1) for b in _ranges(n * g.blocks, parts))
+    parts = max(1, min(MOST_CHUNKS, work // CHUNK, n * g.blocks))
+    chunks = tuple(Chunk(*b, 0, 1) for b in ranges(n * g.blocks, parts))
     return Plan(g, tile, 1, chunks, scratch, parts)
 
 
 def _chunks(
-    g: Geometry, blocks: int, panels: int, n: int, most: int, most_groups: int = _MOST_CHUNKS
+    g: Geometry, blocks: int, panels: int, n: int, most: int, most_groups: int = MOST_CHUNKS
 ) -> tuple[tuple[Chunk, ...], int]:
     taps = g.kernel_height * g.kernel_width * g.channels
     work = n * g.rows * g.columns * taps * panels * LANES
-    wanted = max(1, min(_MOST_CHUNKS, work // _CHUNK))
+    wanted = max(1, min(MOST_CHUNKS, work // CHUNK))
     parts = min(wanted, blocks, most)
     groups = min(panels, -(-wanted // parts), most_groups)
-    chunks = [Chunk(*b, *p) for b in _ranges(blocks, parts) for p in _ranges(panels, groups)]
+    chunks = [Chunk(*b, *p) for b in ranges(blocks, parts) for p in ranges(panels, groups)]
     return tuple(chunks), parts
-
-
-def _ranges(count: int, parts: int) -> list[tuple[int, int]]:
-    edges = [count * i // parts for i in range(parts + 1)]
-    return list(itertools.pairwise(edges))

@@ -16,7 +16,6 @@ from numba.extending import intrinsic
 from core.kernels.cpu.vector import (
     I32,
     LANES,
-    VECTOR,
     ZERO,
     fmuladd,
     load_row,
@@ -33,12 +32,12 @@ from core.kernels.cpu.vector import (
 )
 
 
-def _instruction(function: Callable[..., Any]) -> Any:
+def instruction(function: Callable[..., Any]) -> Any:
     """Let kernels call `function`; whole numbers that are constants arrive as literal types."""
     return intrinsic(prefer_literal=True)(function)
 
 
-@_instruction
+@instruction
 def zeros(typingctx: Any, rows: Any, columns: Any) -> Any:
     """A tile of zeros."""
     if (result := row_type(rows, columns)) is None:
@@ -50,7 +49,7 @@ def zeros(typingctx: Any, rows: Any, columns: Any) -> Any:
     return result(rows, columns), codegen
 
 
-@_instruction
+@instruction
 def load(typingctx: Any, array: Any, offset: Any, columns: Any) -> Any:
     """A row of `columns` vectors from array[offset:]."""
     if (result := row_type(columns)) is None:
@@ -64,22 +63,7 @@ def load(typingctx: Any, array: Any, offset: Any, columns: Any) -> Any:
     return result(array, offset, columns), codegen
 
 
-@_instruction
-def load_column(typingctx: Any, array: Any, offset: Any, step: Any, rows: Any) -> Any:
-    """A column of `rows` vectors, `step` values apart, from array[offset:]."""
-    if (result := row_type(rows)) is None:
-        return None
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        start = place_in(context, builder, signature.args[0], args[0], args[1])
-        places = [times(builder, args[2], p) for p in range(len(result))]
-        values = [load_row(builder, start, place, 1)[0] for place in places]
-        return tile_of(context, builder, signature, values)
-
-    return result(array, offset, step, rows), codegen
-
-
-@_instruction
+@instruction
 def load_part(typingctx: Any, array: Any, offset: Any, columns: Any, count: Any) -> Any:
     """As `load`, but only the first `count` values are read; the others are zeros."""
     if (result := row_type(columns)) is None:
@@ -94,7 +78,7 @@ def load_part(typingctx: Any, array: Any, offset: Any, columns: Any, count: Any)
     return result(array, offset, columns, count), codegen
 
 
-@_instruction
+@instruction
 def spread(typingctx: Any, row: Any, rows: Any) -> Any:
     """A tile of `rows` equal rows."""
     if not isinstance(rows, types.IntegerLiteral):
@@ -108,7 +92,7 @@ def spread(typingctx: Any, row: Any, rows: Any) -> Any:
     return result(row, rows), codegen
 
 
-@_instruction
+@instruction
 def fma(typingctx: Any, tile: Any, array: Any, offset: Any, step: Any, row: Any) -> Any:
     """tile[p, v] + array[offset + p * step] * row[v] for every row p and column v."""
 
@@ -129,7 +113,7 @@ def fma(typingctx: Any, tile: Any, array: Any, offset: Any, step: Any, row: Any)
     return tile(tile, array, offset, step, row), codegen
 
 
-@_instruction
+@instruction
 def fma_column(
     typingctx: Any, tile: Any, array: Any, offset: Any, step: Any, row: Any, count: Any
 ) -> Any:
@@ -151,7 +135,7 @@ def fma_column(
     return tile(tile, array, offset, step, row, count), codegen
 
 
-@_instruction
+@instruction
 def add(typingctx: Any, tile: Any, row: Any) -> Any:
     """tile[p, v] + row[v] for every row p and column v."""
 
@@ -163,40 +147,7 @@ def add(typingctx: Any, tile: Any, row: Any) -> Any:
     return tile(tile, row), codegen
 
 
-def linear(*matrix: tuple[float, ...]) -> Any:
-    """An instruction: the product of a constant matrix and a column of vectors."""
-
-    @_instruction
-    def product(typingctx: Any, column: Any) -> Any:
-        result = types.UniTuple(vector, len(matrix))
-
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            values = cgutils.unpack_tuple(builder, args[0])
-            sums = [_combination(builder, coefficients, values) for coefficients in matrix]
-            return tile_of(context, builder, signature, sums)
-
-        return result(column), codegen
-
-    return product
-
-
-def _combination(builder: Any, coefficients: tuple[float, ...], values: list[Any]) -> Any:
-    total = None
-    for factor, value in zip(coefficients, values, strict=True):
-        if not factor:
-            continue
-        if total is None:
-            constant = ir.Constant(VECTOR, [float(factor)] * LANES)
-            total = value if factor == 1 else builder.fmul(value, constant)
-        elif abs(factor) == 1:
-            total = (builder.fadd if factor > 0 else builder.fsub)(total, value)
-        else:
-            constant = ir.Constant(VECTOR, [float(factor)] * LANES)
-            total = fmuladd(builder, value, constant, total)
-    return total
-
-
-@_instruction
+@instruction
 def relu(typingctx: Any, tile: Any) -> Any:
     """max(tile, 0); NaN stays NaN."""
 
@@ -210,7 +161,7 @@ def relu(typingctx: Any, tile: Any) -> Any:
     return tile(tile), codegen
 
 
-@_instruction
+@instruction
 def store(
     typingctx: Any, array: Any, offset: Any, step: Any, tile: Any, columns: Any, count: Any
 ) -> Any:
@@ -233,7 +184,7 @@ def store(
     return types.void(array, offset, step, tile, columns, count), codegen
 
 
-@_instruction
+@instruction
 def add_store(
     typingctx: Any,
     array: Any,
@@ -268,7 +219,7 @@ def add_store(
     return types.void(array, offset, step, tile, columns, count, skip), codegen
 
 
-@_instruction
+@instruction
 def copy(
     typingctx: Any, target: Any, target_offset: Any, source: Any, source_offset: Any, count: Any
 ) -> Any:
@@ -285,7 +236,7 @@ def copy(
     return types.void(target, target_offset, source, source_offset, count), codegen
 
 
-@_instruction
+@instruction
 def clear(typingctx: Any, target: Any, offset: Any, count: Any) -> Any:
     """target[offset : offset + count] = 0."""
 
@@ -298,7 +249,7 @@ def clear(typingctx: Any, target: Any, offset: Any, count: Any) -> Any:
     return types.void(target, offset, count), codegen
 
 
-@_instruction
+@instruction
 def transpose(
     typingctx: Any,
     target: Any,

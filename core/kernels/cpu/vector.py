@@ -33,6 +33,7 @@ CHECKSUM = zlib.crc32(
             "vector.py",
             "tile.py",
             "pool_tile.py",
+            "winograd_tile.py",
             "direct.py",
             "exponential.py",
             "gates.py",

@@ -15,6 +15,7 @@ from core.kernels.reference.conv import Window, weight_view
 
 cpu = pytest.importorskip("core.kernels.cpu", reason="the CPU backend needs Numba")
 plan = pytest.importorskip("core.kernels.cpu.plan")
+winograd_plan = pytest.importorskip("core.kernels.cpu.winograd_plan")
 
 Case = tuple[tuple[int, ...], tuple[int, ...], Window]
 
@@ -116,24 +117,73 @@ def default_threads() -> Iterator[None]:
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(case=cases())
 def test_agrees_with_the_reference(case: Case) -> None:
-    shape, weight, _ = case
-    near = weight[2:] == (3, 3) and shape[1] % 16 == weight[0] % 16 == 0
-    agrees(case, 1e-4 if near else 1e-5)
+    _, weight, window = case
+    # Winograd computes 3x3 kernels, and the 3x3 positions of larger ones that one remainder sees.
+    three = all(-(-k // s) == 3 for k, s in zip(weight[2:], window.stride, strict=True))
+    agrees(case, 1e-4 if three else 1e-5)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.fixture
+def winograd_only(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[int]:
+    """Plans by Winograd tiles of one size, and by Winograd's weight gradient."""
+    size = request.param
+    with monkeypatch.context() as patch:
+        patch.setattr(winograd_plan, "cost", lambda g, n, other: abs(other - size))
+        patch.setattr(winograd_plan, "gradient_wins", lambda g, n: True)
+        forget_plans()
+        yield size
+    forget_plans()
+
+
+def forget_plans() -> None:
+    for function in (plan.forward, plan.input_gradient, plan.weight_gradient):
+        function.cache_clear()
+
+
+@pytest.mark.parametrize("winograd_only", [2, 4], indirect=True)
+@settings(
+    max_examples=8,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(
     batch=st.integers(1, 3),
-    size=st.tuples(st.integers(1, 21), st.integers(1, 21)),
+    size=st.tuples(*[st.sampled_from([1, 6, 13, 20])] * 2),
     padding=st.integers(1, 2),
-    channels=st.sampled_from([16, 32, 48]),
-    filters=st.sampled_from([16, 32, 80]),
+    channels=st.sampled_from([3, 16, 33]),
+    filters=st.sampled_from([5, 16, 80]),
 )
 def test_winograd_agrees_with_the_reference(
-    batch: int, size: tuple[int, int], padding: int, channels: int, filters: int
+    winograd_only: int,
+    batch: int,
+    size: tuple[int, int],
+    padding: int,
+    channels: int,
+    filters: int,
 ) -> None:
     window = Window((1, 1), (padding, padding), (1, 1))
     case = (batch, channels, *size), (filters, channels, 3, 3), window
+    assert plan.forward(*case, False).winograd.size == winograd_only
+    assert plan.weight_gradient(*case).winograd
+    agrees(case, 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "filters"), [((1, 16, 300, 300), 16), ((32, 16, 32, 32), 32), ((4, 260, 12, 12), 140)]
+)
+def test_winograd_weight_gradient_of_many_tiles_and_channels(
+    shape: tuple[int, ...], filters: int
+) -> None:
+    window = Window((1, 1), (1, 1), (1, 1))
+    assert plan.weight_gradient(shape, (filters, shape[1], 3, 3), window).winograd
+    x, _, _, gy = operands((shape, (filters, shape[1], 3, 3), window))
+    expected = reference.convolve_weight_gradient(x.astype("f8"), gy.astype("f8"), (3, 3), window)
+    agree([cpu.convolve_weight_gradient(x, gy, (3, 3), window)], [expected], 1e-4)
+
+
+def test_winograd_computes_every_second_input_gradient() -> None:
+    case = (4, 32, 40, 40), (32, 32, 5, 5), Window((2, 2), (2, 2), (1, 1))
+    assert any(phase.plan.winograd for phase in plan.input_gradient(*case))
     agrees(case, 1e-4)
 
 
@@ -142,6 +192,9 @@ def test_winograd_is_chosen_where_it_wins() -> None:
     assert plan.forward((1, 64, 32, 32), (64, 64, 3, 3), window, False).winograd
     assert not plan.forward((1, 64, 2, 2), (64, 64, 3, 3), window, False).winograd
     assert not plan.forward((1, 3, 32, 32), (64, 3, 3, 3), window, False).winograd
+    assert plan.forward((1, 512, 14, 14), (512, 512, 3, 3), window, False).winograd.size == 2
+    assert plan.weight_gradient((1, 64, 32, 32), (64, 64, 3, 3), window).winograd
+    assert not plan.weight_gradient((1, 3, 32, 32), (64, 3, 3, 3), window).winograd
 
 
 @pytest.mark.usefixtures("default_threads")
