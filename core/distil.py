@@ -42,7 +42,7 @@ _HELD_OUT = 1000
 class Options(TrainingOptions):
     """Distil a backbone; needs flowers, CIFAR-10 and the teacher's weights under the data root."""
 
-    epochs: int = 10
+    epochs: int = 3
     """How many times to go through the training set: CIFAR-10 once, the flowers eight times."""
 
     batch_size: int = 64
@@ -138,14 +138,11 @@ def objective(teacher: nn.Module) -> Callable[[nn.Module, Any], tuple[Tensor, Fi
         logits, predictions = model(x, [t.shape[2:] for t in wanted])
         errors = [F.mse_loss(p, t) for p, t in zip(predictions, wanted, strict=True)]
         distance = (errors[0] + errors[1] + errors[2]) / 3
-        known = labels != _UNLABELLED
-        loss, figures = distance, {"distance": distance.item()}
-        if known.any():
+        loss = distance
+        if (labels != _UNLABELLED).any():
             cross_entropy = F.cross_entropy(logits, labels, ignore_index=_UNLABELLED)
             loss = loss + 0.2 * cross_entropy
-            right = logits.numpy().argmax(axis=1) == labels
-            figures["accuracy"] = float(right[known].mean())
-        return loss, figures
+        return loss, {"distance": distance.item()}
 
     return forward
 

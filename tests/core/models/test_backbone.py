@@ -60,7 +60,7 @@ def test_the_student_comes_nearer_to_the_teacher() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.9 * losses[0]
-    assert set(figures) == {"distance", "accuracy"}
+    assert list(figures) == ["distance"]
     assert all(p.grad is None for p in teacher.parameters())
 
 
