@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import core
 from core import data, models, nn, optim
-from core.cli import TrainingOptions, run_command
+from core.cli import CommonOptions, run_command
 from core.data import augment
 from core.data.dataset import ArrayDataset
 from core.data.rng import Draws
@@ -27,7 +27,7 @@ from core.training.transfer import depth_groups, freeze_below, replace_head
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(TrainingOptions):
+class Options(CommonOptions):
     """Learn flowers from 10, 50 and 200 pictures of each kind, from scratch and by transfer."""
 
     counts: tuple[int, ...] = (10, 50, 200)
@@ -42,8 +42,8 @@ class Options(TrainingOptions):
     seeds: int = 3
     """How many times each training is repeated, with other pictures."""
 
-    epochs: int = 0
-    """How many times to go through the pictures; 0 takes as many as give 250 steps."""
+    steps: int = 250
+    """How many steps each training takes, to a whole number of epochs."""
 
     batch_size: int = 32
     """Samples in one step."""
@@ -111,7 +111,7 @@ def _score(options: Options, train: ArrayDataset, name: str, count: int, seed: i
     loader = data.DataLoader(
         part, options.batch_size, shuffle=True, seed=seed, drop_last=True, transform=_augmented
     )
-    epochs = options.epochs or max(1, round(250 / len(loader)))
+    epochs = max(1, round(options.steps / len(loader)))
     schedule = optim.CosineAnnealingLR(optimizer, epochs * len(loader))
     Trainer(
         model=model,
