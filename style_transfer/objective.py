@@ -1,0 +1,221 @@
+"""The loss that the picture goes down: content, style and total variation, and its gradient.
+
+    L = a sum_l w_l C_l + b sum_l w_l E_l + c TV
+
+C_l = |F - P|^2 / |P|^2 compares features with the content's, E_l = |G - A|^2 / |A|^2 Gram matrices
+with the style's (Gatys et al. 2016, eq. 1 and 4, each divided by its target's size, so that one
+set of weights suits all layers and networks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core import device as dev
+from core import functional as F
+from core import no_grad
+from core.device import Array
+from core.tensor import Tensor, record
+from style_transfer.network import Layers, Network
+
+FloatPicture = NDArray[np.float32]
+"""(H, W, 3), RGB in 0..1; an optimiser may leave that range."""
+
+_TINY = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """What counts how much; layers by name."""
+
+    content: Layers
+    style: Layers
+    content_weight: float = 1.0
+    style_weight: float = 1.0
+    tv_weight: float = 0.0
+
+    normalise_gradients: bool = False
+    """Give each layer's gradient, where it enters the network, its weight as its L1 norm."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The parts of the loss before they are weighted, and their weighted sum."""
+
+    total: float
+    content: float
+    style: float
+    tv: float
+    layers: dict[str, float]
+    """Each layer's own: "content features.18", "style features.1"."""
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """What a layer is to become in one region: a Gram matrix, with its size."""
+
+    gram: Tensor
+    size: float
+
+
+class Objective:
+    """The loss of a picture, between a content picture and one or more styles.
+
+    `styles` are (1, 3, H, W) in 0..1 with a weight each: their Gram matrices are blended. With
+    `regions`, one (H, W) in 0..1 for each style, each region has its own style instead (Gatys et
+    al. 2017, section 4.1). Without `content` there is only texture, without `styles` only content.
+    Raises ValueError for a layer that the network does not have, and when nothing is asked for.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        weights: Weights,
+        content: Tensor | None = None,
+        styles: Sequence[tuple[Tensor, float]] = (),
+        regions: Sequence[NDArray[np.float32]] = (),
+    ) -> None:
+        self.network = network
+        self.weights = weights
+        self._content: dict[str, tuple[Tensor, float]] = {}
+        self._style: list[dict[str, _Goal]] = []
+        self._regions = [np.asarray(region, np.float32)[None, None] for region in regions]
+        self._guides: dict[str, list[tuple[Tensor, float]]] = {}
+        if regions and len(regions) != len(styles):
+            raise ValueError(f"{len(regions)} regions for {len(styles)} styles, expected as many")
+        with no_grad():
+            if content is not None and weights.content:
+                found = network.features(content, weights.content)
+                self._content = {name: (tap, _size(tap)) for name, tap in found.items()}
+            if styles and weights.style:
+                self._style = self._goals(styles)
+        self._names = [*dict.fromkeys([*self._content, *(weights.style if self._style else ())])]
+        if not self._names:
+            raise ValueError("nothing to transfer: expected a content or a style, and layers of it")
+
+    def _goals(self, styles: Sequence[tuple[Tensor, float]]) -> list[dict[str, _Goal]]:
+        """The Gram matrices of each region; without regions, one blend of all."""
+        grams = []
+        for picture, weight in styles:
+            found = self.network.features(picture, self.weights.style)
+            grams.append(({name: F.gram_matrix(tap) for name, tap in found.items()}, weight))
+        if self._regions:
+            return [{name: _Goal(g, _size(g)) for name, g in one.items()} for one, _ in grams]
+        total = sum(weight for _, weight in grams)
+        blend = {
+            name: Tensor(sum(one[name].data * (weight / total) for one, weight in grams))
+            for name in self.weights.style
+        }
+        return [{name: _Goal(g, _size(g)) for name, g in blend.items()}]
+
+    def losses(self, picture: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a picture (1, 3, H, W) to go down, and its parts before weighting."""
+        weights = self.weights
+        picture = picture.to(self.network.device)
+        found = self.network.features(picture, self._names)
+        parts: dict[str, Tensor] = {}
+        for name, (target, size) in self._content.items():
+            part = weights.content[name] * weights.content_weight
+            tap = self._weighed(found[name], part)
+            parts[f"content {name}"] = ((tap - target) ** 2).sum() / size
+        for name in weights.style if self._style else ():
+            part = weights.style[name] * weights.style_weight
+            tap = self._weighed(found[name], part)
+            parts[f"style {name}"] = self._style_loss(name, tap)
+        parts["content"] = _sum(w * parts[f"content {n}"] for n, w in self._weighted("content"))
+        parts["style"] = _sum(w * parts[f"style {n}"] for n, w in self._weighted("style"))
+        parts["tv"] = total_variation(picture)
+        total = weights.content_weight * parts["content"]
+        total = total + weights.style_weight * parts["style"] + weights.tv_weight * parts["tv"]
+        return total, parts
+
+    def evaluate(self, picture: FloatPicture) -> tuple[Losses, FloatPicture]:
+        """The losses of a picture and the gradient of their weighted sum, of its shape."""
+        x = tensor_of(picture)
+        x.requires_grad = True
+        total, parts = self.losses(x)
+        values = {name: float(part.data) for name, part in parts.items()}
+        loss = float(total.data)
+        del parts
+        total.backward()
+        gradient = x.grad
+        assert gradient is not None
+        own = {name: value for name, value in values.items() if " " in name}
+        losses = Losses(loss, values["content"], values["style"], values["tv"], own)
+        return losses, picture_of(gradient)
+
+    def _weighted(self, kind: str) -> list[tuple[str, float]]:
+        if kind == "content":
+            return [(name, self.weights.content[name]) for name in self._content]
+        return list(self.weights.style.items()) if self._style else []
+
+    def _weighed(self, tap: Tensor, weight: float) -> Tensor:
+        return unit_gradient(tap, weight) if self.weights.normalise_gradients else tap
+
+    def _style_loss(self, name: str, tap: Tensor) -> Tensor:
+        goals = [goals[name] for goals in self._style]
+        if not self._regions:
+            return _distance(F.gram_matrix(tap), goals[0])
+        parts = []
+        for goal, (guide, scale) in zip(goals, self._guides_of(name, tap), strict=True):
+            parts.append(_distance(F.gram_matrix(tap * guide) * scale, goal))
+        return _sum(parts) / len(parts)
+
+    def _guides_of(self, name: str, tap: Tensor) -> list[tuple[Tensor, float]]:
+        """Each region at a layer's resolution, and what makes its Gram matrix one of a whole."""
+        if name not in self._guides:
+            height, width = tap.shape[2:]
+            self._guides[name] = []
+            for region in self._regions:
+                guide = F.adaptive_avg_pool2d(region, (height, width)).data
+                scale = height * width / max(float((guide**2).sum()), _TINY)
+                self._guides[name].append((Tensor(guide).to(tap.device), scale))
+        return self._guides[name]
+
+
+def _distance(gram: Tensor, goal: _Goal) -> Tensor:
+    return ((gram - goal.gram) ** 2).sum() / goal.size
+
+
+def _size(target: Tensor) -> float:
+    # A black picture may leave nothing at a layer: then the plain distance counts.
+    return float((target.data.astype(np.float64) ** 2).sum()) or 1.0
+
+
+def _sum(parts: Any) -> Tensor:
+    total: Any = 0.0
+    for part in parts:
+        total = part + total
+    return total if isinstance(total, Tensor) else Tensor(np.float32(total))
+
+
+def total_variation(picture: Tensor) -> Tensor:
+    """The mean squared difference of neighbours, down and across (Johnson et al. 2016, 3.2)."""
+    down = picture[:, :, 1:] - picture[:, :, :-1]
+    across = picture[:, :, :, 1:] - picture[:, :, :, :-1]
+    return (down**2).mean() + (across**2).mean()
+
+
+def unit_gradient(input: Tensor, norm: float) -> Tensor:
+    """The same values; what comes back is scaled to the L1 norm `norm`."""
+
+    def backward(gy: Array) -> tuple[Array | None, ...]:
+        xp = dev.array_module(gy)
+        return (gy * (norm / (xp.abs(gy).sum() + _TINY)).astype(gy.dtype),)
+
+    return record(input.data, (input,), backward)
+
+
+def tensor_of(picture: FloatPicture) -> Tensor:
+    """(H, W, 3) as a network takes it, (1, 3, H, W), in the same memory."""
+    return Tensor(picture.transpose(2, 0, 1)[None])
+
+
+def picture_of(tensor: Tensor) -> FloatPicture:
+    """(1, 3, H, W) as (H, W, 3) on the host."""
+    return np.ascontiguousarray(dev.to_host(tensor.data)[0].transpose(1, 2, 0))

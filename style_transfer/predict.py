@@ -1,0 +1,259 @@
+"""Paint your own picture in the style of others, make a texture, or see what layers keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from core import viz
+from core.cli import CommonOptions, resolve_device, run_command
+from core.data.images import Picture, read_image, save_image
+from core.training.run import METRICS, Run, read_metrics
+from style_transfer import pictures
+from style_transfer.colors import Colors
+from style_transfer.network import Layers, Network, Pooling, Recipe, load
+from style_transfer.objective import Weights
+from style_transfer.optimise import Descent, Optimizer
+from style_transfer.session import folder_of, work
+from style_transfer.stylise import Init, Settings, Stylisation, compared, regions_of
+
+Task = Literal["transfer", "texture"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(CommonOptions):
+    """Optimise a picture until it has one picture's content and others' style."""
+
+    pictures: tuple[Path, ...]
+    """The content, then one or more styles (JPEG, PNG, WebP, GIF); for texture, styles alone."""
+
+    task: Task = "transfer"
+    """Transfer a style, or synthesise its texture alone."""
+
+    network: str = "backbone"
+    """The network that looks: backbone (ships), squeezenet1_0, vgg19, any of core.models."""
+
+    size: tuple[int, ...] = (512,)
+    """Longer side of the result, in pixels; several, rising, go from coarse to fine."""
+
+    iterations: int = 200
+    """Iterations at each size."""
+
+    optimizer: Optimizer = "lbfgs"
+    """L-BFGS, or Adam, which needs less memory and more iterations."""
+
+    lr: float = Descent.lr
+    """Adam's step; pictures are in 0..1."""
+
+    history: int = Descent.history
+    """Steps that L-BFGS remembers."""
+
+    content_layers: tuple[str, ...] = ()
+    """Layers for the content, each NAME or NAME=WEIGHT; by default the network's recipe."""
+
+    style_layers: tuple[str, ...] = ()
+    """Layers for the style, likewise."""
+
+    content_weight: float = 1.0
+    """Weight of the content loss."""
+
+    style_weight: float | None = None
+    """Weight of the style loss; by default the network's recipe."""
+
+    tv_weight: float | None = None
+    """Weight of the total variation, which smooths; by default the network's recipe."""
+
+    normalise_gradients: bool = False
+    """Give each layer's gradient its weight as its size; with Adam."""
+
+    blend: tuple[float, ...] = ()
+    """Weights of several styles; by default all the same."""
+
+    mask: Path | None = None
+    """A picture with one grey value for each style, from dark to bright: its region."""
+
+    style_scale: float = 1.0
+    """Size of a style picture over that of the result: smaller gives finer strokes."""
+
+    colors: Colors = "style"
+    """Take the style's colours, or keep the content's: luminance alone, or matched histograms."""
+
+    init: Init | None = None
+    """What to start from; by default the content, or noise for a texture."""
+
+    pooling: Pooling = "max"
+    """Average pooling gives smoother pictures with VGG, as in the paper."""
+
+    save_every: int = 0
+    """Keep a picture every so many iterations, and make an animation of them."""
+
+    resume: bool = False
+    """Continue the run in the folder that Ctrl-C stopped."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        numbers = ("iterations", "history", *[f"size {n}" for n in range(len(self.size))])
+        values = (self.iterations, self.history, *self.size)
+        for name, value in zip(numbers, values, strict=True):
+            if value < 1:
+                raise ValueError(f"--{name.split()[0]} is {value}; expected 1 or more")
+        if not self.size or list(self.size) != sorted(set(self.size)):
+            raise ValueError(f"--size is {self.size}; expected one size, or several that rise")
+        positive = {"lr": self.lr, "style-scale": self.style_scale}
+        for name, number in positive.items():
+            if not 0 < number < float("inf"):
+                raise ValueError(f"--{name} is {number}; expected more than 0")
+        weights = {
+            "content-weight": self.content_weight,
+            "style-weight": self.style_weight,
+            "tv-weight": self.tv_weight,
+            "save-every": self.save_every,
+        }
+        for name, weight in weights.items():
+            if weight is not None and not 0 <= weight < float("inf"):
+                raise ValueError(f"--{name} is {weight}; expected 0 or more")
+        if self.normalise_gradients and self.optimizer == "lbfgs":
+            raise ValueError(
+                "--normalise-gradients makes a gradient that is none of the loss, which L-BFGS "
+                "cannot follow: add --optimizer adam"
+            )
+
+
+def main(options: Options) -> None:
+    """Make the picture and say how far its losses went down."""
+    content, styles = _read(options)
+    network = load(
+        options.network,
+        options.weights,
+        data_root=options.data_root,
+        pooling=options.pooling,
+        device=resolve_device(options.device),
+    )
+    settings = _settings(options, network)
+    mask = None if options.mask is None else regions_of(read_image(options.mask), len(styles))
+    job = Stylisation(network, settings, content, _weighted(styles, options.blend), mask)
+    # Everything that can be refused is, before the folder is touched.
+    job.objective(options.size[0])
+    run = Run.create(folder_of(options.out), "style_transfer", "predict", options)
+    result = work(job, run, save_every=options.save_every, resume=options.resume)
+    if options.out is not None and folder_of(options.out) is None:
+        save_image(options.out, result)
+    finish(run, job, result, content, styles)
+
+
+def finish(
+    run: Run,
+    job: Stylisation,
+    result: Picture,
+    content: Picture | None,
+    styles: Sequence[Picture],
+) -> dict[str, Any]:
+    """Draw what there is to draw, and write the summary."""
+    viz.save(pictures.before_after(content, styles, result), run.picture("before_after.png"))
+    path = run.path(METRICS)
+    metrics = read_metrics(path) if path.exists() else []
+    if metrics:
+        viz.save(pictures.losses(metrics), run.picture("losses.png"))
+    height, width = result.shape[:2]
+    return run.finish(
+        {
+            "network": job.network.name,
+            "width": width,
+            "height": height,
+            "iterations": len(metrics),
+            **compared(job, result),
+        }
+    )
+
+
+def _read(options: Options) -> tuple[Picture | None, list[Picture]]:
+    paths = options.pictures
+    least = 2 if options.task == "transfer" else 1
+    if len(paths) < least:
+        wanted = "a content picture and a style" if least == 2 else "a style picture"
+        raise ValueError(f"predict: {len(paths)} pictures, expected {wanted}")
+    target = options.out
+    if target is not None and target.resolve() in {path.resolve() for path in paths}:
+        raise ValueError(f"{target} would be overwritten; choose another --out")
+    first, *others = [read_image(path) for path in paths]
+    return (first, others) if options.task == "transfer" else (None, [first, *others])
+
+
+def _weighted(styles: Sequence[Picture], blend: Sequence[float]) -> list[tuple[Picture, float]]:
+    if not blend:
+        blend = [1.0] * len(styles)
+    if len(blend) != len(styles):
+        raise ValueError(f"--blend has {len(blend)} weights for {len(styles)} styles")
+    if min(blend) < 0 or not 0 < sum(blend) < float("inf"):
+        raise ValueError(f"--blend is {tuple(blend)}; expected weights of 0 or more, not all 0")
+    return list(zip(styles, blend, strict=True))
+
+
+def _settings(options: Options, network: Network) -> Settings:
+    recipe = _recipe(options, network)
+    texture = options.task == "texture"
+    if texture and (options.init == "content" or options.colors != "style" or options.mask):
+        raise ValueError("a texture has no content: leave out --init content, --colors and --mask")
+    return Settings(
+        weights=Weights(
+            content={} if texture else recipe.content,
+            style=recipe.style,
+            content_weight=options.content_weight,
+            style_weight=recipe.style_weight,
+            tv_weight=recipe.tv_weight,
+            normalise_gradients=options.normalise_gradients,
+        ),
+        descent=Descent(
+            optimizer=options.optimizer,
+            iterations=options.iterations,
+            lr=options.lr,
+            history=options.history,
+        ),
+        sizes=options.size,
+        init=options.init or ("noise" if texture else "content"),
+        style_scale=options.style_scale,
+        colors=options.colors,
+        seed=options.seed,
+    )
+
+
+def _recipe(options: Options, network: Network) -> Recipe:
+    """The network's recipe with what the options change."""
+    content, style = layers(options.content_layers), layers(options.style_layers)
+    recipe = network.recipe
+    if recipe is None:
+        if not content or not style:
+            raise ValueError(
+                f"{network.name} has no default layers: name some with --content-layers and "
+                "--style-layers"
+            )
+        recipe = Recipe(content, style, style_weight=30.0, tv_weight=5.0)
+    chosen = options.style_weight, options.tv_weight
+    given = recipe.style_weight, recipe.tv_weight
+    style_weight, tv_weight = (
+        default if value is None else value for value, default in zip(chosen, given, strict=True)
+    )
+    return Recipe(content or recipe.content, style or recipe.style, style_weight, tv_weight)
+
+
+def layers(given: Iterable[str]) -> Layers:
+    """Layers with weights out of NAME=WEIGHT; those without one share 1 evenly.
+
+    Raises ValueError for a weight that is no number of 0 or more.
+    """
+    parts = [text.partition("=") for text in given]
+    found: dict[str, float] = {}
+    for name, sign, weight in parts:
+        try:
+            found[name] = float(weight) if sign else 1 / len(parts)
+        except ValueError:
+            found[name] = -1.0
+        if not 0 <= found[name] < float("inf"):
+            raise ValueError(f"layer {name}={weight}: expected a weight of 0 or more")
+    return found
+
+
+if __name__ == "__main__":
+    run_command(main, Options)

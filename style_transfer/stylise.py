@@ -1,0 +1,248 @@
+"""One whole job: pictures in, a picture out, size by size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.data.images import Picture, resize
+from style_transfer.colors import (
+    Colors,
+    luminance,
+    match_colors,
+    match_luminance,
+    with_colors_of,
+)
+from style_transfer.network import Network
+from style_transfer.objective import FloatPicture, Losses, Objective, Weights, tensor_of
+from style_transfer.optimise import Descent, descend
+
+Init = Literal["content", "style", "noise"]
+LEAST_SIDE = 32
+"""Below, the deepest default layers have nothing to see."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a picture is made."""
+
+    weights: Weights
+    descent: Descent = field(default_factory=Descent)
+    sizes: tuple[int, ...] = (512,)
+    """The longer side, in pixels; several, rising, go from coarse to fine."""
+
+    init: Init = "content"
+    style_scale: float = 1.0
+    """Length of a style picture's longer side, over that of the result's."""
+
+    colors: Colors = "style"
+    seed: int = 0
+
+
+@dataclass
+class Progress:
+    """How far a job is; what a checkpoint holds."""
+
+    level: int = 0
+    """Which of the sizes is being worked on."""
+
+    done: int = 0
+    """Iterations at this size."""
+
+    picture: FloatPicture | None = None
+    """The last one."""
+
+    best: FloatPicture | None = None
+    best_loss: float = math.inf
+
+    def keep(self, picture: FloatPicture, losses: Losses) -> None:
+        """Take note of one more iteration."""
+        self.done += 1
+        self.picture = picture
+        if losses.total < self.best_loss:
+            self.best, self.best_loss = picture, losses.total
+
+
+Watch = Callable[[Progress, Losses], bool]
+"""Sees each iteration; says whether to stop."""
+
+
+class Stylisation:
+    """The pictures of one job and their losses.
+
+    `content` is None for texture alone; `styles` have a weight each, `mask` (H, W) numbers the
+    regions of the content from 0, one for each style. Raises ValueError for pictures that would
+    be too narrow, and as `Objective` does.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        settings: Settings,
+        content: Picture | None,
+        styles: Sequence[tuple[Picture, float]] = (),
+        mask: NDArray[np.uint8] | None = None,
+    ) -> None:
+        if content is None and not styles:
+            raise ValueError("stylise: no pictures, expected a content or a style")
+        self.network = network
+        self.settings = settings
+        self._content = content
+        self._styles = styles
+        self._mask = mask
+        # Without content, a texture has the shape of its first style.
+        self._shaped = content if content is not None else styles[0][0]
+
+    def shape(self, size: int) -> tuple[int, int]:
+        """Height and width of the result at a size."""
+        return fitted(self._shaped, size)
+
+    def objective(self, size: int) -> Objective:
+        """The loss at a size."""
+        content = self.content(size)
+        styles = [(tensor_of(self._style(p, size)), weight) for p, weight in self._styles]
+        regions = self._regions(size)
+        if content is not None and self.settings.colors == "luminance":
+            content = luminance(content)
+        target = None if content is None else tensor_of(content)
+        return Objective(self.network, self.settings.weights, target, styles, regions)
+
+    def content(self, size: int) -> FloatPicture | None:
+        """The content picture at a size."""
+        return None if self._content is None else floats(self._content, self.shape(size))
+
+    def start(self, size: int) -> FloatPicture:
+        """What the first iteration sees."""
+        shape, init = self.shape(size), self.settings.init
+        if init == "noise":
+            return self.noise(size)
+        if init == "style" and self._styles:
+            return floats(self._styles[0][0], shape)
+        content = self.content(size)
+        if content is None:
+            raise ValueError("nothing to start from: there is no such picture; use noise")
+        return luminance(content) if self.settings.colors == "luminance" else content
+
+    def noise(self, size: int) -> FloatPicture:
+        """White noise in 0..1, the same for the same seed."""
+        rng = np.random.default_rng(self.settings.seed)
+        return rng.uniform(size=(*self.shape(size), 3)).astype(np.float32)
+
+    def finished(self, picture: FloatPicture) -> Picture:
+        """A picture of the optimiser as it is shown: its colours, uint8."""
+        if self.settings.colors == "luminance":
+            content = self.content(max(picture.shape[:2]))
+            if content is not None:
+                picture = with_colors_of(picture, content)
+        return (picture.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+
+    def run(self, watch: Watch, progress: Progress | None = None) -> Progress:
+        """Go through all sizes, on from `progress`; where it ended, at the last or stopped."""
+        at = progress or Progress()
+        stopped = False
+
+        def see(picture: FloatPicture, losses: Losses) -> bool:
+            nonlocal stopped
+            at.keep(picture, losses)
+            stopped = watch(at, losses)
+            return stopped
+
+        for level in range(at.level, len(self.settings.sizes)):
+            size = self.settings.sizes[level]
+            if level > at.level:
+                at.level, at.done, at.best_loss = level, 0, math.inf
+            start = self.start(size) if at.picture is None else self._grown(at, size)
+            left = self.settings.descent.iterations - at.done
+            how = replace(self.settings.descent, iterations=max(0, left))
+            descend(self.objective(size), start, how, see)
+            if at.picture is None:
+                # Nowhere to go down from there: all of one colour, say.
+                at.picture = at.best = start
+            if stopped:
+                break
+        return at
+
+    def _grown(self, at: Progress, size: int) -> FloatPicture:
+        """The picture so far at a size: the last one when it has it, else the best enlarged."""
+        assert at.picture is not None
+        if at.picture.shape[:2] == self.shape(size):
+            return at.picture
+        best = at.picture if at.best is None else at.best
+        return floats((best.clip(0, 1) * 255 + 0.5).astype(np.uint8), self.shape(size))
+
+    def _style(self, style: Picture, size: int) -> FloatPicture:
+        scale = max(1, round(size * self.settings.style_scale))
+        picture = floats(style, fitted(style, scale))
+        content = self.content(size)
+        if content is None or self.settings.colors == "style":
+            return picture
+        match = match_luminance if self.settings.colors == "luminance" else match_colors
+        return match(picture, content)
+
+    def _regions(self, size: int) -> list[NDArray[np.float32]]:
+        if self._mask is None:
+            return []
+        labels = resize(self._mask, self.shape(size), "nearest")
+        return [(labels == number).astype(np.float32) for number in range(len(self._styles))]
+
+
+def fitted(picture: Picture, size: int) -> tuple[int, int]:
+    """(height, width) of a picture whose longer side is brought to `size`.
+
+    Raises ValueError when the other side would be too short for a network.
+    """
+    height, width = picture.shape[:2]
+    scale = size / max(height, width)
+    shape = (max(1, round(height * scale)), max(1, round(width * scale)))
+    if min(shape) < LEAST_SIDE:
+        raise ValueError(
+            f"a picture of {width}x{height} would be {shape[1]}x{shape[0]}, expected at least "
+            f"{LEAST_SIDE} pixels each way: choose a larger size, or crop it"
+        )
+    return shape
+
+
+def floats(picture: Picture, shape: tuple[int, int]) -> FloatPicture:
+    """A picture (H, W, 3) of `shape`, in 0..1."""
+    return resize(picture, shape, "lanczos").astype(np.float32) / np.float32(255)
+
+
+def regions_of(mask: Picture, count: int) -> NDArray[np.uint8]:
+    """A mask picture as numbers of regions: its grey values, rising, are 0, 1, ...
+
+    Raises ValueError when there are not `count` values.
+    """
+    grey = mask if mask.ndim == 2 else mask[:, :, 0]
+    values, numbers = np.unique(grey, return_inverse=True)
+    if len(values) != count:
+        raise ValueError(
+            f"the mask has {len(values)} grey values, expected {count}: one for each style"
+        )
+    return numbers.reshape(grey.shape).astype(np.uint8)
+
+
+def compared(job: Stylisation, result: Picture) -> dict[str, Any]:
+    """Content and style loss of the start, of noise, and of the result as it is saved."""
+    size = job.settings.sizes[-1]
+    objective = job.objective(size)
+    shown = result.astype(np.float32) / np.float32(255)
+    if job.settings.colors == "luminance":
+        shown = luminance(shown)
+    measured = {
+        "initial": objective.evaluate(job.start(size))[0],
+        "noise": objective.evaluate(job.noise(size))[0],
+        "final": objective.evaluate(shown)[0],
+    }
+    figures: dict[str, Any] = {}
+    for kind in ("content", "style"):
+        losses = {name: float(getattr(one, kind)) for name, one in measured.items()}
+        figures[f"{kind} loss"] = losses | {
+            f"final/{base}": losses["final"] / losses[base] if losses[base] else None
+            for base in ("initial", "noise")
+        }
+    return figures
