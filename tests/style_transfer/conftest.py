@@ -8,8 +8,9 @@ import pytest
 
 import core
 from core.data.images import Picture, save_image
+from core.data.preprocess import Preprocessing
 from core.io.weights import Card, save_model
-from core.models.backbone import Backbone
+from core.models.backbone import MEAN, STD, Backbone
 from style_transfer.network import Network, load
 from style_transfer.objective import FloatPicture
 
@@ -20,7 +21,8 @@ CHANNELS = (4, 6, 8, 8, 8)
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     core.seed(0)
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    extra = {"options": json.dumps({"channels": CHANNELS})}
+    seen = Preprocessing(size=64, resize=64, mean=MEAN, std=STD)
+    extra = {"options": json.dumps({"channels": CHANNELS}), **seen.header()}
     card = Card(architecture="backbone", classes=("a", "b"), extra=extra)
     save_model(Backbone(2, channels=CHANNELS), path, card)
     return path
