@@ -13,13 +13,22 @@ from core.data.images import Picture, read_image, save_image
 from core.training.run import METRICS, Run, read_metrics
 from style_transfer import pictures
 from style_transfer.colors import Colors
-from style_transfer.network import Layers, Network, Pooling, Recipe, load
-from style_transfer.objective import Weights
+from style_transfer.network import (
+    Layers,
+    Network,
+    Pooling,
+    Recipe,
+    load,
+    normalise_activations,
+)
+from style_transfer.objective import Weights, tensor_of
 from style_transfer.optimise import Descent, Optimizer
+from style_transfer.reconstruct import by_layer
 from style_transfer.session import folder_of, work
-from style_transfer.stylise import Init, Settings, Stylisation, compared, regions_of
+from style_transfer.stylise import Init, Settings, Stylisation, fitted, floats, regions_of
 
-Task = Literal["transfer", "texture"]
+Task = Literal["transfer", "texture", "reconstruct"]
+_NORMALISED = 256  # pixels of the pictures that --normalise-activations looks at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +36,11 @@ class Options(CommonOptions):
     """Optimise a picture until it has one picture's content and others' style."""
 
     pictures: tuple[Path, ...]
-    """The content, then one or more styles (JPEG, PNG, WebP, GIF); for texture, styles alone."""
+    """The content, then one or more styles (JPEG, PNG, WebP, GIF); for a texture, styles alone; to
+    reconstruct, a content, and a style if you like."""
 
     task: Task = "transfer"
-    """Transfer a style, or synthesise its texture alone."""
+    """Transfer a style, synthesise its texture alone, or reconstruct pictures layer by layer."""
 
     network: str = "backbone"
     """The network that looks: backbone (ships), squeezenet1_0, vgg19, any of core.models."""
@@ -86,6 +96,9 @@ class Options(CommonOptions):
     pooling: Pooling = "max"
     """Average pooling gives smoother pictures with VGG, as in the paper."""
 
+    normalise_activations: bool = False
+    """Scale the filters to a mean activation of 1, as in the paper; for VGG and the backbone."""
+
     save_every: int = 0
     """Keep a picture every so many iterations, and make an animation of them."""
 
@@ -131,7 +144,14 @@ def main(options: Options) -> None:
         pooling=options.pooling,
         device=resolve_device(options.device),
     )
+    if options.normalise_activations:
+        seen = [*([] if content is None else [content]), *styles]
+        shown = [tensor_of(floats(one, fitted(one, _NORMALISED))) for one in seen]
+        normalise_activations(network, shown)
     settings = _settings(options, network)
+    if options.task == "reconstruct":
+        _reconstruct(options, network, settings, content, styles)
+        return
     mask = None if options.mask is None else regions_of(read_image(options.mask), len(styles))
     job = Stylisation(network, settings, content, _weighted(styles, options.blend), mask)
     # Everything that can be refused is, before the folder is touched.
@@ -141,6 +161,24 @@ def main(options: Options) -> None:
     if options.out is not None and folder_of(options.out) is None:
         save_image(options.out, result)
     finish(run, job, result, content, styles)
+
+
+def _reconstruct(
+    options: Options,
+    network: Network,
+    settings: Settings,
+    content: Picture | None,
+    styles: Sequence[Picture],
+) -> None:
+    assert content is not None
+    if options.resume or options.save_every or options.mask or len(styles) > 1:
+        raise ValueError(
+            "reconstruct takes a content and at most one style, no --resume, --save-every, --mask"
+        )
+    names = tuple(settings.weights.content if options.content_layers else settings.weights.style)
+    run = Run.create(folder_of(options.out), "style_transfer", "predict", options)
+    left = by_layer(network, run, settings, names, content, *styles)
+    run.finish({"network": network.name, "loss left of noise's": left})
 
 
 def finish(
@@ -163,7 +201,7 @@ def finish(
             "width": width,
             "height": height,
             "iterations": len(metrics),
-            **compared(job, result),
+            **job.compared(result),
         }
     )
 
@@ -172,13 +210,13 @@ def _read(options: Options) -> tuple[Picture | None, list[Picture]]:
     paths = options.pictures
     least = 2 if options.task == "transfer" else 1
     if len(paths) < least:
-        wanted = "a content picture and a style" if least == 2 else "a style picture"
+        wanted = "a content picture and a style" if least == 2 else "one at least"
         raise ValueError(f"predict: {len(paths)} pictures, expected {wanted}")
     target = options.out
     if target is not None and target.resolve() in {path.resolve() for path in paths}:
         raise ValueError(f"{target} would be overwritten; choose another --out")
     first, *others = [read_image(path) for path in paths]
-    return (first, others) if options.task == "transfer" else (None, [first, *others])
+    return (None, [first, *others]) if options.task == "texture" else (first, others)
 
 
 def _weighted(styles: Sequence[Picture], blend: Sequence[float]) -> list[tuple[Picture, float]]:

@@ -141,6 +141,27 @@ class Stylisation:
                 picture = with_colors_of(picture, content)
         return (picture.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
+    def compared(self, result: Picture) -> dict[str, Any]:
+        """Content and style loss of the start, of noise, and of a result as it is saved."""
+        size = self.settings.sizes[-1]
+        objective = self.objective(size)
+        shown = result.astype(np.float32) / np.float32(255)
+        if self.settings.colors == "luminance":
+            shown = luminance(shown)
+        measured = {
+            "initial": objective.evaluate(self.start(size))[0],
+            "noise": objective.evaluate(self.noise(size))[0],
+            "final": objective.evaluate(shown)[0],
+        }
+        figures: dict[str, Any] = {}
+        for kind in ("content", "style"):
+            losses = {name: float(getattr(one, kind)) for name, one in measured.items()}
+            figures[f"{kind} loss"] = losses | {
+                f"final/{base}": losses["final"] / losses[base] if losses[base] else None
+                for base in ("initial", "noise")
+            }
+        return figures
+
     def run(self, watch: Watch, progress: Progress | None = None) -> Progress:
         """Go through all sizes, on from `progress`; where it ended, at the last or stopped."""
         at = progress or Progress()
@@ -224,25 +245,3 @@ def regions_of(mask: Picture, count: int) -> NDArray[np.uint8]:
             f"the mask has {len(values)} grey values, expected {count}: one for each style"
         )
     return numbers.reshape(grey.shape).astype(np.uint8)
-
-
-def compared(job: Stylisation, result: Picture) -> dict[str, Any]:
-    """Content and style loss of the start, of noise, and of the result as it is saved."""
-    size = job.settings.sizes[-1]
-    objective = job.objective(size)
-    shown = result.astype(np.float32) / np.float32(255)
-    if job.settings.colors == "luminance":
-        shown = luminance(shown)
-    measured = {
-        "initial": objective.evaluate(job.start(size))[0],
-        "noise": objective.evaluate(job.noise(size))[0],
-        "final": objective.evaluate(shown)[0],
-    }
-    figures: dict[str, Any] = {}
-    for kind in ("content", "style"):
-        losses = {name: float(getattr(one, kind)) for name, one in measured.items()}
-        figures[f"{kind} loss"] = losses | {
-            f"final/{base}": losses["final"] / losses[base] if losses[base] else None
-            for base in ("initial", "noise")
-        }
-    return figures

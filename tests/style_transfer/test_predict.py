@@ -103,6 +103,24 @@ def test_a_style_for_each_region(files: Files, quick: dict[str, Any], tmp_path: 
         main(Options(pictures=files, mask=tmp_path / "mask.png", **quick))
 
 
+def test_reconstructions_layer_by_layer(files: Files, quick: dict[str, Any]) -> None:
+    named = {"style_layers": ("features.1", "features.6")}
+    main(Options(pictures=files, task="reconstruct", **named, **quick))  # type: ignore[arg-type]
+    left = summary(quick["out"])["loss left of noise's"]
+    both = ["features.1", "features.6"]
+    assert list(left) == [f"{kind}-{name}" for kind in ("style", "content") for name in both]
+    assert all(0 < part < 1 for part in left.values())
+    for stem in (*left, "layers"):
+        assert (quick["out"] / f"{stem}.png").is_file()
+    with pytest.raises(ValueError, match="reconstruct takes a content and at most one style"):
+        main(Options(pictures=files, task="reconstruct", resume=True, **quick))
+
+
+def test_normalised_activations(files: Files, quick: dict[str, Any]) -> None:
+    main(Options(pictures=files, normalise_activations=True, **quick))
+    assert summary(quick["out"])["style loss"]["final/initial"] < 1
+
+
 def test_frames_and_an_animation(files: Files, quick: dict[str, Any]) -> None:
     from PIL import Image
 
