@@ -29,7 +29,7 @@ def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def options(kind: Any, out: Path, **changes: Any) -> Any:
-    settings = {"epochs": 3, "batch_size": 18, "lr": 0.02, "device": "cpu", "out": out}
+    settings = {"epochs": 3, "batch_size": 18, "lr": 0.001, "device": "cpu", "out": out}
     return recipes.options(kind, "resnet20-cifar10", **(settings | changes))
 
 
@@ -43,9 +43,9 @@ def test_the_same_recipe_is_the_same_training(tmp_path: Path) -> None:
     train.main(options(train.Options, tmp_path / "ours"))
     accuracy.main(options(accuracy.Options, tmp_path / "peer"))
     ours, peer = losses(tmp_path / "ours"), losses(tmp_path / "peer")
-    # Rounding grows from step to step; a step of the schedule missed would be far more.
+    # Rounding grows from step to step, to 4e-4 here; a rate off by a twentieth gives 5e-3.
     np.testing.assert_allclose(ours[0], peer[0], rtol=1e-4)
-    np.testing.assert_allclose(ours, peer, rtol=5e-3)
+    np.testing.assert_allclose(ours, peer, rtol=2e-3)
 
 
 def test_a_resumed_peer_ends_like_one_that_was_not_stopped(
