@@ -42,13 +42,6 @@ _VGG = Recipe(
     style_weight=30.0,
     tv_weight=5.0,
 )
-# The backbone's layers have numbers: its ReLU 1_1, 2_1 ... and 4_2 are these.
-_BACKBONE = Recipe(
-    content=_evenly("features.18"),
-    style=_evenly("features.1", "features.6", "features.11", "features.16", "features.21"),
-    style_weight=30.0,
-    tv_weight=5.0,
-)
 _SQUEEZENET = Recipe(
     content=_evenly("features.3"),
     style=_evenly("features.1", "features.4", "features.7", "features.9"),
@@ -57,7 +50,7 @@ _SQUEEZENET = Recipe(
 )
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
-        "backbone": _BACKBONE,
+        "backbone": _VGG,
         "squeezenet1_0": _SQUEEZENET,
         "squeezenet1_1": _SQUEEZENET,
         "vgg16": _VGG,

@@ -23,16 +23,13 @@ def before_after(content: Picture | None, styles: Sequence[Picture], result: Pic
 
 
 def losses(metrics: Sequence[Mapping[str, Any]]) -> Figure:
-    """The losses of each iteration, on a logarithmic scale: their parts, and layer by layer."""
+    """The losses of each iteration, on a logarithmic scale: their parts, and the sum."""
     parts = {"content": "content loss", "style": "style loss", "total variation": "tv"}
-    layers = [name for name in metrics[-1] if name.partition(" ")[0] in ("content", "style")]
-    layers = [name for name in layers if name not in parts.values()]
     panels = {
         "parts": {label: _course(metrics, name) for label, name in parts.items()},
-        "layers": {name: _course(metrics, name) for name in layers},
         "weighted sum": {"loss": _course(metrics, "loss")},
     }
-    return viz.lines(panels, columns=3, xlabel="iteration", log=True)
+    return viz.lines(panels, xlabel="iteration", log=True)
 
 
 def _course(metrics: Sequence[Mapping[str, Any]], name: str) -> list[float]:
