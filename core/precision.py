@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import core
 from core import data, nn, optim
-from core.cli import TrainingOptions, run_command
+from core.cli import CommonOptions, run_command
 from core.data.dataset import ArrayDataset, Split
 from core.io import weights
 from core.models import DeepConvNet
@@ -29,7 +29,7 @@ _BATCH = 500
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(TrainingOptions):
+class Options(CommonOptions):
     """Train DeepConvNet and a network of signs, or take `--weights`; then take bits away."""
 
     data: Literal["mnist", "fashion-mnist", "digits"] = "mnist"
@@ -37,6 +37,9 @@ class Options(TrainingOptions):
 
     epochs: int = 5
     """How many times to go through the training set; three times as often for the signs."""
+
+    batch_size: int = 100
+    """Samples in one step."""
 
     hidden: int = 1024
     """Width of the three hidden layers of the network of signs (the paper: 4,096)."""

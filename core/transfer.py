@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 import core
 from core import data, models, nn, optim
-from core.cli import CommonOptions, run_command
+from core.cli import run_command
 from core.data import augment
-from core.data.dataset import ArrayDataset
+from core.data.dataset import ArrayDataset, Split
 from core.data.rng import Draws
 from core.models.backbone import Backbone, normalised
 from core.tape import no_grad
@@ -25,9 +25,11 @@ from core.training.run import Run
 from core.training.trainer import Trainer
 from core.training.transfer import depth_groups, freeze_below, replace_head
 
+SPLITS: tuple[Split, Split] = ("train", "test")
+
 
 @dataclass(frozen=True, kw_only=True)
-class Options(CommonOptions):
+class Options:
     """Learn flowers from 10, 50 and 200 pictures of each kind, from scratch and by transfer."""
 
     counts: tuple[int, ...] = (10, 50, 200)
@@ -50,6 +52,12 @@ class Options(CommonOptions):
 
     validation: bool = False
     """Score on training pictures that are not used, to choose a recipe, instead of on the test."""
+
+    data_root: Path | None = None
+    """Folder of the data sets; by default $OPENBOOK_DATA, else the user cache."""
+
+    out: Path | None = None
+    """Folder for the results; by default runs/core-transfer."""
 
 
 @dataclass(frozen=True)
@@ -86,30 +94,34 @@ def main(options: Options) -> dict[str, Any]:
     for way in chosen:
         if way not in WAYS:
             raise ValueError(f"--ways {way!r} is unknown; expected some of {', '.join(WAYS)}")
-    train = data.flowers("train", options.data_root, size=options.size)
+    train, test = (data.flowers(split, options.data_root, size=options.size) for split in SPLITS)
     run = Run.create(options.out, "core", "transfer", options)
     rows = []
     for count in options.counts:
         for name in chosen:
-            scores = [_score(options, train, name, count, seed) for seed in range(options.seeds)]
+            scores = []
+            for seed in range(options.seeds):
+                part, unused = _few(train, count, seed)
+                model = _trained(options, part, name, f"{name}, {count} a class", seed)
+                scores.append(accuracy(model, unused if options.validation else test))
             rows.append({"way": name, "count": count, "accuracy": scores})
             shown = ", ".join(f"{score:.1%}" for score in scores)
             print(f"{count:>4} a class, {name}: {np.mean(scores):.1%} ({shown})")
     return run.finish({"rows": rows})
 
 
-def _score(options: Options, train: ArrayDataset, name: str, count: int, seed: int) -> float:
-    """The accuracy of one training on `count` pictures of each class."""
+def _trained(options: Options, part: ArrayDataset, name: str, title: str, seed: int) -> nn.Module:
+    """The network of one training on `part`."""
     core.seed(seed)
-    part, unused = _few(train, count, seed)
     way = WAYS[name]
     model = way.make(options.data_root)
-    head = replace_head(model, len(train.classes))
+    head = replace_head(model, len(part.classes))
     if way.frozen:
         freeze_below(model, head)
     optimizer = optim.AdamW(depth_groups(model, way.lr, way.decay), lr=way.lr, weight_decay=0.01)
+    batch_size = min(options.batch_size, len(part))
     loader = data.DataLoader(
-        part, options.batch_size, shuffle=True, seed=seed, drop_last=True, transform=_augmented
+        part, batch_size, shuffle=True, seed=seed, drop_last=True, transform=_augmented
     )
     epochs = max(1, round(options.steps / len(loader)))
     schedule = optim.CosineAnnealingLR(optimizer, epochs * len(loader))
@@ -119,11 +131,9 @@ def _score(options: Options, train: ArrayDataset, name: str, count: int, seed: i
         loader=loader,
         schedule=schedule,
         schedule_per="step",
-        title=f"{name}, {count} a class, seed {seed}",
+        title=f"{title}, seed {seed}",
     ).fit(epochs)
-    if options.validation:
-        return accuracy(model, unused)
-    return accuracy(model, data.flowers("test", options.data_root, size=options.size))
+    return model
 
 
 def _few(train: ArrayDataset, count: int, seed: int) -> tuple[ArrayDataset, ArrayDataset]:

@@ -155,8 +155,8 @@ def _photographs(options: Options) -> list[Picture]:
     return [photographs.chelsea(), photographs.coffee(), photographs.rocket()]
 
 
-def _square(network: models.Pretrained, picture: Picture, size: int = 224) -> Picture:
-    """The middle of a picture, as the network would be shown a photograph of `size` pixels."""
+def _square(picture: Picture, size: int = 224) -> Picture:
+    """The middle of a picture, brought to `size` pixels."""
     side = min(picture.shape[:2])
     top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
     return data.resize(picture[top : top + side, left : left + side], (size, size))
@@ -188,7 +188,7 @@ def _filters(options: Options) -> Figure:
     """The first layer's filters, and what the strongest of them make of a picture (7.6.1)."""
     network = _network(options)
     first = next(m for m in network.model.modules() if isinstance(m, nn.Conv2d))
-    picture = _square(network, _photographs(options)[0])
+    picture = _square(_photographs(options)[0])
     with no_grad():
         maps = first(Tensor(_input(network, picture)[None])).numpy()[0]
     strongest = np.argsort(-maps.std(axis=(1, 2)), kind="stable")[:11]
@@ -208,7 +208,7 @@ def _filters(options: Options) -> Figure:
 
 def _feature_maps(options: Options) -> Figure:
     network = _network(options)
-    x = _input(network, _square(network, _photographs(options)[0]))
+    x = _input(network, _square(_photographs(options)[0]))
     maps = inside.feature_maps(network.model, x, _layers(network, options, 5))
     return viz.feature_maps(maps, title=f"feature maps of {network.name}, by depth")
 
@@ -219,7 +219,7 @@ def _channels(network: models.Pretrained, layer: str, options: Options) -> list[
         return list(options.channel)
     peaks = []
     for picture in _photographs(options):
-        x = _input(network, _square(network, picture))
+        x = _input(network, _square(picture))
         maps = inside.feature_maps(network.model, x, [layer])[layer]
         peaks.append(maps.max(axis=(1, 2)) / (maps.mean(axis=(1, 2)) + 1e-6) * (maps.max() > 0))
     return np.argsort(-np.mean(peaks, axis=0), kind="stable")[:_CHANNELS].tolist()
@@ -229,7 +229,7 @@ def _crops(options: Options) -> Figure:
     """The parts of the flowers (or of your pictures) that channels answer to most."""
     network, size = _network(options), 64
     if options.pictures:
-        squares = [_square(network, p, 128) for p in _photographs(options)]
+        squares = [_square(p, 128) for p in _photographs(options)]
     else:
         flowers = data.flowers("test", options.data_root, size=size)
         squares = list(flowers.images.transpose(0, 2, 3, 1))
@@ -275,7 +275,7 @@ def _grad_cam(options: Options) -> Figure:
     shown: list[NDArray[Any]] = []
     titles: list[str] = []
     for picture in _photographs(options):
-        square = _square(network, picture, max(network.transform.size, 64))
+        square = _square(picture, max(network.transform.size, 64))
         x = _input(network, square)
         with no_grad():
             found = F.softmax(network.model(Tensor(x[None])), 1).numpy()[0]
