@@ -99,7 +99,7 @@ def _forward(
 ) -> None:
     """One convolution for each packed weight: they are the groups'."""
     if plan.winograd:
-        kernel = winograd.forward_kernel(plan.winograd.size, *plan.tile)
+        kernel = winograd.forward_kernel(plan.winograd.side, *plan.tile)
     else:
         kernel = direct.forward_kernel(*plan.tile)
     g, chunks = plan.geometry, len(plan.chunks)
@@ -131,7 +131,10 @@ def _packed(
 def _weight_gradient(x: Array, gy: Array, kernel: tuple[int, ...], window: Window) -> np.ndarray:
     k, c, groups = gy.shape[1], x.shape[1] // window.groups, window.groups
     plan = plans.weight_gradient(x.shape, (k, c, *kernel), window)
-    kernel_of = (winograd if plan.winograd else direct).weight_gradient_kernel(*plan.tile)
+    if plan.winograd:
+        kernel_of = winograd.weight_gradient_kernel(plan.winograd.side, *plan.tile)
+    else:
+        kernel_of = direct.weight_gradient_kernel(*plan.tile)
     parts = np.zeros((plan.parts, math.prod(kernel) * c * k), np.float32)
     pixels, rows, chunks = _flat(x), _flat(gy), len(plan.chunks)
 

@@ -53,10 +53,11 @@ class WeightChunk(NamedTuple):
 
 
 class TileChunk(NamedTuple):
-    """A share of Winograd's weight gradient: rows of tiles, channels and filters."""
+    """A share of Winograd's weight gradient: rows of tiles, a remainder, channels and filters."""
 
     block0: int
     block1: int
+    remainder: int
     channel0: int
     channel1: int
     filter0: int

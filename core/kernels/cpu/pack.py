@@ -12,7 +12,7 @@ from core.device import Array
 from core.kernels.cpu.cut import Plan
 from core.kernels.cpu.tile import clear, copy, transpose
 from core.kernels.cpu.vector import CHECKED, CHECKSUM, LANES
-from core.kernels.cpu.winograd import weight_kernel
+from core.kernels.cpu.winograd import Geometry, weight_kernel
 from core.kernels.threads import run, scratch
 
 _ARRAY = types.float32[::1]
@@ -74,11 +74,11 @@ def pack(weight: Array, taps: tuple[int, ...], plan: Plan, transposed: bool) -> 
         w = w.copy()
     inner, outer, panel = (k, c, plan.tile.panel) if transposed else (c, k, plan.tile.panel)
     if not transposed and outer == panel:
-        return _points(w, inner, plan, plan.winograd.size) if plan.winograd else w
+        return _points(w, inner, plan, plan.winograd) if plan.winograd else w
     size = plan.panels * len(taps) * inner * panel
     packed = scratch("packed weights", size)
     _pack_panels(w, packed, taps, (c, k, inner, outer, panel), plan.panels, transposed)
-    return _points(packed, inner, plan, plan.winograd.size) if plan.winograd else packed
+    return _points(packed, inner, plan, plan.winograd) if plan.winograd else packed
 
 
 def pack_matrix(weight: Array, panel: int, transposed: bool) -> np.ndarray:
@@ -113,16 +113,19 @@ def _pack_panels(
     run(task, chunks)
 
 
-def _points(packed: np.ndarray, channels: int, plan: Plan, tiles: int) -> np.ndarray:
-    """(panels, points, channels, panel), flat, of packed 3x3 weights: what Winograd multiplies."""
-    kernel, step = weight_kernel(tiles), channels * plan.tile.panel
-    size = plan.panels * (tiles + 2) ** 2 * step
+def _points(packed: np.ndarray, channels: int, plan: Plan, g: Geometry) -> np.ndarray:
+    """(panels, points, channels, panel), flat, of packed weights: what Winograd multiplies.
+
+    The channels are those of all remainders modulo the stride.
+    """
+    kernel, step = weight_kernel(g.side), channels * plan.tile.panel
+    size = plan.panels * (g.side * g.stride) ** 2 * step
     points = scratch("weight points", size)
     chunks = max(1, min(plan.panels, size // _CHUNK))
 
     def task(i: int) -> None:
         panels = (plan.panels * i // chunks, plan.panels * (i + 1) // chunks)
-        kernel(packed, points, step, *panels)
+        kernel(packed, points, step, g.stride, *panels)
 
     run(task, chunks)
     return points

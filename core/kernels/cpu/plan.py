@@ -93,8 +93,8 @@ def weight_gradient(shape: tuple[int, ...], weight: tuple[int, ...], window: Win
     a block has enough pixels and its inputs still fit the cache.
     """
     g, n = _geometry(shape, weight, window), shape[0]
-    if winograd_plan.applies(g) and winograd_plan.gradient_wins(g, n):
-        return winograd_plan.weight_gradient(g, n)
+    if side := winograd_plan.gradient_side(g, n):
+        return winograd_plan.weight_gradient(g, n, side)
     pixels, channels = g.rows * g.columns, g.channels
     picture = _span(g, g.rows) * _reach(g)
     wanted = min(n * pixels, _PIXELS)
@@ -243,10 +243,9 @@ def _phases(
 
 def _best(g: Geometry, n: int) -> Plan:
     """Winograd's algorithm where it applies and takes less time than the direct one."""
-    sizes = (0, 2, 4) if winograd_plan.applies(g) else (0,)
-    size = min(sizes, key=lambda size: winograd_plan.cost(g, n, size))
-    if size:
-        return winograd_plan.forward(g, n, size)
+    side = min((0, *winograd_plan.sides(g)), key=lambda side: winograd_plan.cost(g, n, side))
+    if side:
+        return winograd_plan.forward(g, n, side)
     return _planned(g, n, choose_tile(g.columns, g.filters))
 
 

@@ -114,6 +114,22 @@ def fma(typingctx: Any, tile: Any, array: Any, offset: Any, step: Any, row: Any)
 
 
 @instruction
+def barrier(typingctx: Any) -> Any:
+    """Keep loads of what follows behind it; takes no time itself.
+
+    At the end of a loop's body it stops LLVM from fetching the next round's values early, for
+    which it would have to put sums of a full tile into memory.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [])
+        builder.asm(kind, "", "~{memory}", [], side_effect=True)
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@instruction
 def fma_column(
     typingctx: Any, tile: Any, array: Any, offset: Any, step: Any, row: Any, count: Any
 ) -> Any:

@@ -33,18 +33,16 @@ Matrix = tuple[tuple[float, ...], ...]
 def separable(matrices: dict[int, Matrix]) -> Any:
     """An instruction: A X A^T for a constant matrix A and a square X of vectors in memory.
 
-    product(array, offset, step, column step, name): A is matrices[name], which is a constant
-    where it is called; X's rows lie `step` values apart, its columns `column step`. The result
-    is a tile of one column, row by row.
+    product(array, offset, step, column step, form): A is matrices[len(form)], for a tuple has its
+    length when a kernel is compiled; X's rows lie `step` values apart, its columns `column step`.
+    The result is a tile of one column, row by row.
     """
 
     @instruction
     def product(
-        typingctx: Any, array: Any, offset: Any, step: Any, column_step: Any, name: Any
+        typingctx: Any, array: Any, offset: Any, step: Any, column_step: Any, form: Any
     ) -> Any:
-        if not isinstance(name, types.IntegerLiteral):
-            return None
-        matrix = matrices[name.literal_value]
+        matrix = matrices[len(form)]
         result = types.UniTuple(vector, len(matrix) ** 2)
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -61,7 +59,7 @@ def separable(matrices: dict[int, Matrix]) -> Any:
             sums = [value for row in rows for value in _product(builder, matrix, row)]
             return tile_of(context, builder, signature, sums)
 
-        return result(array, offset, step, column_step, name), codegen
+        return result(array, offset, step, column_step, form), codegen
 
     return product
 

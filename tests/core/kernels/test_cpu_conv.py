@@ -118,20 +118,21 @@ def default_threads() -> Iterator[None]:
 @given(case=cases())
 def test_agrees_with_the_reference(case: Case) -> None:
     _, weight, window = case
-    # Winograd computes 3x3 kernels, and the 3x3 positions of larger ones that one remainder sees.
-    three = all(-(-k // s) == 3 for k, s in zip(weight[2:], window.stride, strict=True))
-    agrees(case, 1e-4 if three else 1e-5)
+    # Winograd computes 3x3 and 2x2 kernels, and so many positions of larger ones that one
+    # remainder modulo the stride sees.
+    taps = {-(-k // s) for k, s in zip(weight[2:], window.stride, strict=True)}
+    agrees(case, 1e-4 if taps & {2, 3} else 1e-5)
 
 
 @pytest.fixture
 def winograd_only(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[int]:
-    """Plans by Winograd tiles of one size, and by Winograd's weight gradient."""
-    size = request.param
+    """Plans by Winograd tiles of so many points along a side, and by Winograd's weight gradient."""
+    side = request.param
     with monkeypatch.context() as patch:
-        patch.setattr(winograd_plan, "cost", lambda g, n, other: abs(other - size))
-        patch.setattr(winograd_plan, "gradient_wins", lambda g, n: True)
+        patch.setattr(winograd_plan, "cost", lambda g, n, other: abs(other - side))
+        patch.setattr(winograd_plan, "_gradient_wins", lambda g, n, other: True)
         forget_plans()
-        yield size
+        yield side
     forget_plans()
 
 
@@ -140,7 +141,11 @@ def forget_plans() -> None:
         function.cache_clear()
 
 
-@pytest.mark.parametrize("winograd_only", [2, 4], indirect=True)
+@pytest.mark.parametrize(
+    ("winograd_only", "kernel", "stride"),
+    [(4, 3, 1), (6, 3, 1), (5, 2, 1), (5, 4, 2), (6, 6, 2)],
+    indirect=["winograd_only"],
+)
 @settings(
     max_examples=8,
     deadline=None,
@@ -155,30 +160,47 @@ def forget_plans() -> None:
 )
 def test_winograd_agrees_with_the_reference(
     winograd_only: int,
+    kernel: int,
+    stride: int,
     batch: int,
     size: tuple[int, int],
     padding: int,
     channels: int,
     filters: int,
 ) -> None:
-    window = Window((1, 1), (padding, padding), (1, 1))
-    case = (batch, channels, *size), (filters, channels, 3, 3), window
-    assert plan.forward(*case, False).winograd.size == winograd_only
+    window = Window((stride, stride), (padding, padding), (1, 1))
+    if stride > 1:  # whole vectors of channels, and a picture that the kernel fits into
+        channels, size = 16 * -(-channels // 16), (size[0] + kernel - 3, size[1] + kernel - 3)
+    case = (batch, channels, *size), (filters, channels, kernel, kernel), window
+    assert plan.forward(*case, False).winograd.side == winograd_only
+    assert all(phase.plan.winograd for phase in plan.input_gradient(*case))
     assert plan.weight_gradient(*case).winograd
     agrees(case, 1e-4)
 
 
+THREE = 3, Window((1, 1), (1, 1), (1, 1))
+FOUR = 4, Window((2, 2), (1, 1), (1, 1))
+
+
 @pytest.mark.parametrize(
-    ("shape", "filters"), [((1, 16, 300, 300), 16), ((32, 16, 32, 32), 32), ((4, 260, 12, 12), 140)]
+    ("shape", "filters", "kernel", "window"),
+    [
+        ((1, 16, 300, 300), 16, *THREE),
+        ((32, 16, 32, 32), 32, *THREE),
+        ((4, 260, 12, 12), 140, *THREE),
+        ((16, 32, 64, 64), 64, *FOUR),
+        ((16, 144, 16, 16), 140, *FOUR),
+    ],
 )
 def test_winograd_weight_gradient_of_many_tiles_and_channels(
-    shape: tuple[int, ...], filters: int
+    shape: tuple[int, ...], filters: int, kernel: int, window: Window
 ) -> None:
-    window = Window((1, 1), (1, 1), (1, 1))
-    assert plan.weight_gradient(shape, (filters, shape[1], 3, 3), window).winograd
-    x, _, _, gy = operands((shape, (filters, shape[1], 3, 3), window))
-    expected = reference.convolve_weight_gradient(x.astype("f8"), gy.astype("f8"), (3, 3), window)
-    agree([cpu.convolve_weight_gradient(x, gy, (3, 3), window)], [expected], 1e-4)
+    weight = filters, shape[1], kernel, kernel
+    assert plan.weight_gradient(shape, weight, window).winograd
+    x, _, _, gy = operands((shape, weight, window))
+    ours = cpu.convolve_weight_gradient(x, gy, weight[2:], window)
+    x, gy = x.astype("f8"), gy.astype("f8")
+    agree([ours], [reference.convolve_weight_gradient(x, gy, weight[2:], window)], 1e-4)
 
 
 def test_winograd_computes_every_second_input_gradient() -> None:
@@ -192,9 +214,13 @@ def test_winograd_is_chosen_where_it_wins() -> None:
     assert plan.forward((1, 64, 32, 32), (64, 64, 3, 3), window, False).winograd
     assert not plan.forward((1, 64, 2, 2), (64, 64, 3, 3), window, False).winograd
     assert not plan.forward((1, 3, 32, 32), (64, 3, 3, 3), window, False).winograd
-    assert plan.forward((1, 512, 14, 14), (512, 512, 3, 3), window, False).winograd.size == 2
+    assert plan.forward((1, 512, 14, 14), (512, 512, 3, 3), window, False).winograd.side == 4
     assert plan.weight_gradient((1, 64, 32, 32), (64, 64, 3, 3), window).winograd
     assert not plan.weight_gradient((1, 3, 32, 32), (64, 3, 3, 3), window).winograd
+    window = Window((2, 2), (1, 1), (1, 1))
+    assert plan.forward((64, 64, 32, 32), (128, 64, 4, 4), window, False).winograd
+    assert not plan.forward((64, 3, 64, 64), (64, 3, 4, 4), window, False).winograd
+    assert not plan.forward((64, 256, 8, 8), (512, 256, 4, 4), window, False).winograd
 
 
 @pytest.mark.usefixtures("default_threads")
