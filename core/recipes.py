@@ -63,6 +63,9 @@ class Recipe:
     """Change the training pictures: turn, shift and scale (affine), bend as well (elastic), shift
     by up to an eighth (crop), mirror (flip)."""
 
+    augment_p: float = 1.0
+    """Probability that a training picture is changed; the others stay as they are."""
+
     erase: float = 0.0
     """Probability that a rectangle of a training picture is erased."""
 
@@ -80,7 +83,11 @@ class Recipe:
             raise ValueError(f"--lr is {self.lr}; expected more than 0")
         if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
             raise ValueError(f"--weight-decay is {self.weight_decay}; expected 0 or more")
-        for flag, part in (("--label-smoothing", self.label_smoothing), ("--erase", self.erase)):
+        for flag, part in (
+            ("--label-smoothing", self.label_smoothing),
+            ("--augment-p", self.augment_p),
+            ("--erase", self.erase),
+        ):
             if not 0 <= part <= 1:
                 raise ValueError(f"{flag} is {part}; expected 0 to 1")
 

@@ -108,7 +108,7 @@ def transform(recipe: Recipe, image_size: int) -> Callable[..., tuple[Any, Any]]
         changes.append(distort.ElasticTransform(alpha=40, sigma=4))
     if recipe.erase:
         changes.append(distort.RandomErasing(recipe.erase))
-    return Augmented(changes) if changes else scaled
+    return Augmented(changes, recipe.augment_p) if changes else scaled
 
 
 def loader(recipe: Recipe, train: ArrayDataset, seed: int) -> data.DataLoader:

@@ -34,16 +34,25 @@ def scaled(batch: tuple[NDArray[np.uint8], NDArray[np.int64]], draws: Draws) -> 
 
 
 class Augmented:
-    """The loader's transform for (images, labels) that changes the pictures first."""
+    """The loader's transform for (images, labels) that changes pictures first, with probability p.
 
-    def __init__(self, transforms: Sequence[augment.Transform]) -> None:
+    The others stay as those are that the network is tested on: a warped picture is a little
+    smoother, and batch normalisation would learn the statistics of such pictures alone.
+    """
+
+    def __init__(self, transforms: Sequence[augment.Transform], p: float = 1.0) -> None:
         self._change = augment.Compose(transforms)
+        self.p = p
 
     def __call__(
         self, batch: tuple[NDArray[np.uint8], NDArray[np.int64]], draws: Draws
     ) -> tuple[Any, Any]:
         images, labels = batch
-        return to_network(self._change(augment.Batch(images), draws).images), labels
+        changed = self._change(augment.Batch(images), draws).images
+        if self.p < 1:
+            chosen = draws(1)[:, 0] < self.p
+            changed = np.where(chosen[:, None, None, None], changed, images)
+        return to_network(changed), labels
 
 
 # Digits turned, shifted and scaled a little.
