@@ -7,12 +7,16 @@ same bits whichever thread takes it: results do not depend on the number of thre
 from __future__ import annotations
 
 import itertools
+import mmap
 import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+
+# Values that are worth pages of their own.
+_PAGES = 1 << 16
 
 
 class _State:
@@ -90,8 +94,20 @@ def scratch(purpose: str, size: int) -> np.ndarray:
     """
     buffers: dict[str, np.ndarray] = _state.local.__dict__.setdefault("buffers", {})
     if purpose not in buffers or buffers[purpose].size < size:
-        buffers[purpose] = np.empty(size, np.float32)
+        buffers[purpose] = _apart(size)
     return buffers[purpose]
+
+
+def _apart(size: int) -> np.ndarray:
+    """So many float32 values in pages of their own.
+
+    What lives long must not lie in the heap between arrays that come and go: it would split the
+    space that the next step's large ones need.
+    """
+    if size < _PAGES or not hasattr(mmap, "MAP_PRIVATE"):
+        return np.empty(size, np.float32)
+    pages = mmap.mmap(-1, 4 * size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(pages, np.float32)
 
 
 def _pool() -> ThreadPoolExecutor:

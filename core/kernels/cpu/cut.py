@@ -64,6 +64,14 @@ class TileChunk(NamedTuple):
     filter1: int
 
 
+class Round(NamedTuple):
+    """Panels whose points are in memory together, and the chunks that count them from the first."""
+
+    panel0: int
+    panel1: int
+    chunks: tuple[Chunk, ...]
+
+
 class Plan(NamedTuple):
     """All that a kernel is called with besides arrays."""
 
@@ -74,6 +82,7 @@ class Plan(NamedTuple):
     scratch: int
     parts: int  # ranges of blocks; chunks of different ones may not write the same sums
     winograd: WinogradGeometry | None = None  # instead of `geometry`, where it is used
+    rounds: tuple[Round, ...] = ()  # of its forward pass, instead of `chunks`
 
 
 def choose_tile(extent: int, filters: int, most_rows: int = ROWS) -> Tile:

@@ -12,7 +12,7 @@ from core.device import Array
 from core.kernels.cpu.cut import Plan
 from core.kernels.cpu.tile import clear, copy, transpose
 from core.kernels.cpu.vector import CHECKED, CHECKSUM, LANES
-from core.kernels.cpu.winograd import Geometry, weight_kernel
+from core.kernels.cpu.winograd import weight_kernel
 from core.kernels.threads import run, scratch
 
 _ARRAY = types.float32[::1]
@@ -63,7 +63,7 @@ def _make(lanes: int, checksum: int) -> Callable[..., None]:
 
 
 def pack(weight: Array, taps: tuple[int, ...], plan: Plan, transposed: bool) -> np.ndarray:
-    """(panels, taps, channels, panel), flat, of a weight (K, C, kh, kw); for Winograd its points.
+    """(panels, taps, channels, panel), flat, of a weight (K, C, kh, kw).
 
     `taps` are kernel positions counted row by row. Panels are of filters; with `transposed`,
     of input channels. The result is valid until this thread packs again.
@@ -74,11 +74,11 @@ def pack(weight: Array, taps: tuple[int, ...], plan: Plan, transposed: bool) -> 
         w = w.copy()
     inner, outer, panel = (k, c, plan.tile.panel) if transposed else (c, k, plan.tile.panel)
     if not transposed and outer == panel:
-        return _points(w, inner, plan, plan.winograd) if plan.winograd else w
+        return w
     size = plan.panels * len(taps) * inner * panel
     packed = scratch("packed weights", size)
     _pack_panels(w, packed, taps, (c, k, inner, outer, panel), plan.panels, transposed)
-    return _points(packed, inner, plan, plan.winograd) if plan.winograd else packed
+    return packed
 
 
 def pack_matrix(weight: Array, panel: int, transposed: bool) -> np.ndarray:
@@ -113,19 +113,22 @@ def _pack_panels(
     run(task, chunks)
 
 
-def _points(packed: np.ndarray, channels: int, plan: Plan, g: Geometry) -> np.ndarray:
-    """(panels, points, channels, panel), flat, of packed weights: what Winograd multiplies.
+def weight_points(packed: np.ndarray, plan: Plan, first: int, last: int) -> np.ndarray:
+    """(panels, points, channels, panel), flat, of some panels of packed weights, for Winograd.
 
-    The channels are those of all remainders modulo the stride.
+    The channels are those of all remainders modulo the stride. The result is valid until this
+    thread asks again.
     """
-    kernel, step = weight_kernel(g.side), channels * plan.tile.panel
-    size = plan.panels * (g.side * g.stride) ** 2 * step
+    g = plan.winograd
+    assert g is not None
+    kernel, step, panels = weight_kernel(g.side), g.channels * plan.tile.panel, last - first
+    size = panels * (g.side * g.stride) ** 2 * step
     points = scratch("weight points", size)
-    chunks = max(1, min(plan.panels, size // _CHUNK))
+    part = packed[first * plan.geometry.kernel_height * plan.geometry.kernel_width * step :]
+    chunks = max(1, min(panels, size // _CHUNK))
 
     def task(i: int) -> None:
-        panels = (plan.panels * i // chunks, plan.panels * (i + 1) // chunks)
-        kernel(packed, points, step, g.stride, *panels)
+        kernel(part, points, step, g.stride, panels * i // chunks, panels * (i + 1) // chunks)
 
     run(task, chunks)
     return points

@@ -9,6 +9,7 @@ from core.kernels.cpu.cut import (
     PARTS,
     Chunk,
     Plan,
+    Round,
     TileChunk,
     choose_tile,
     ranges,
@@ -20,6 +21,10 @@ from core.kernels.cpu.vector import LANES, REGISTERS
 # than the second number, for each block reads all transformed weights.
 _WINOGRAD_BLOCK = 1 << 17
 _WINOGRAD_TILES = 14
+# Values of transformed weights that are in memory together, as far as so many rounds of filters
+# allow: each round transforms its input anew.
+_WEIGHT_POINTS = 1 << 21
+_MOST_ROUNDS = 3
 # Values of transformed weights that stay in the last cache while pictures pass by.
 _CACHED = 3 << 22
 # Tiles in one block of Winograd's weight gradient, and the most channels and filters in one
@@ -148,8 +153,14 @@ def forward(direct: Geometry, n: int, side: int) -> Plan:
     panels = -(-k // tile.panel)
     # Every group of panels transforms its input anew, which should not show.
     groups = 1 if parts >= 8 else min(panels, max(1, k // 96))
-    chunks = tuple(Chunk(*b, *p) for b in ranges(rows, parts) for p in ranges(panels, groups))
-    return Plan(direct, tile, panels, chunks, scratch, parts, g)
+    weights = points * c * panels * tile.panel
+    count = min(panels, _MOST_ROUNDS, -(-weights // _WEIGHT_POINTS))
+    rounds = []
+    for first, last in ranges(panels, count):
+        shares = ranges(last - first, min(last - first, -(-groups // count)))
+        chunks = tuple(Chunk(*b, *p) for b in ranges(rows, parts) for p in shares)
+        rounds.append(Round(first, last, chunks))
+    return Plan(direct, tile, panels, (), scratch, parts, g, tuple(rounds))
 
 
 def weight_gradient(direct: Geometry, n: int, side: int) -> Plan:
