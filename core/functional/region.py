@@ -18,6 +18,10 @@ from core.kernels.reference.region import bin_edges, sample_weights
 from core.tensor import Tensor, record
 
 
+# Samples along a region, of one for each pixel: no feature map is so wide.
+_MOST_SAMPLES = 1 << 20
+
+
 def roi_pool(input: Any, boxes: Any, output_size: Any, spatial_scale: float = 1.0) -> Tensor:
     """The largest value of each of `output_size` bins of each region (Girshick 2015, 2.1).
 
@@ -52,13 +56,20 @@ def roi_align(
     Shapes as in `roi_pool`; nothing is rounded (He et al. 2017, 3). A bin takes
     `sampling_ratio` x `sampling_ratio` samples, or as many as it covers pixels if that is not
     positive. `aligned` puts pixel centres at .5, half a pixel from where the first version
-    had them, which also made regions at least one pixel wide.
+    had them, which also made regions at least one pixel wide. Raises ValueError as `roi_pool`
+    does, and for a region that would take a million samples.
     """
     name = "roi_align"
     x, image, ends, size = _regions(name, input, boxes, output_size, spatial_scale)
     low, high = ends[:, :2], ends[:, 2:]
     extent = high - low if aligned else np.maximum(high - low, 1)
     low = low - 0.5 if aligned else low
+    widest = float(extent.max(initial=0))
+    if sampling_ratio <= 0 and widest > _MOST_SAMPLES:
+        raise ValueError(
+            f"{name}: a region is {widest:.4g} pixels long, and would take as many samples; clip "
+            "the boxes to the picture, or give a sampling_ratio"
+        )
     module = dev.array_module(x.data)
     columns, rows = (
         module.asarray(

@@ -168,3 +168,10 @@ def test_errors_say_what_was_expected(
     with pytest.raises(ValueError, match=f"roi_(pool|align): .*{message}") as caught:
         operation(np.zeros((1, 2, 4, 4)), boxes, size)
     assert "\n" not in str(caught.value)
+
+
+def test_roi_align_refuses_a_region_that_would_take_samples_without_end() -> None:
+    x, box = np.ones((1, 1, 4, 4)), np.array([[0.0, 0, 0, 1e9, 2]])
+    with pytest.raises(ValueError, match=r"roi_align: a region is 1e\+09 pixels long"):
+        F.roi_align(x, box, 2)
+    assert F.roi_align(x, box, 2, sampling_ratio=2).shape == (1, 1, 2, 2)
