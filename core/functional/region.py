@@ -17,7 +17,6 @@ from core.functional.operands import array_of, need_float, pair, tensor_of
 from core.kernels.reference.region import bin_edges, sample_weights
 from core.tensor import Tensor, record
 
-
 # Samples along a region, of one for each pixel: no feature map is so wide.
 _MOST_SAMPLES = 1 << 20
 
