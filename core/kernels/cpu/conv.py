@@ -6,16 +6,16 @@ One axis is two, the first of one row. Three axes go to the reference.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
 from core.device import Array
 from core.kernels import reference
-from core.kernels.cpu import depthwise, direct, scatter, winograd
+from core.kernels.cpu import depthwise, scatter
 from core.kernels.cpu import plan as plans
-from core.kernels.cpu.cut import Plan, Round
-from core.kernels.cpu.pack import pack, weight_points
+from core.kernels.cpu.cut import Plan
+from core.kernels.cpu.execute import run_forward, run_weight_gradient
+from core.kernels.cpu.pack import pack
 from core.kernels.cpu.product import matmul
 from core.kernels.layout import channels_first, to_channels_last
 from core.kernels.reference.conv import Window, weight_view
@@ -45,7 +45,7 @@ def convolve(
         _depthwise(plans.depthwise(g, len(x)), _flat(x), weight, taps, bias, y.reshape(-1))
     else:
         packed = _packed(weight, taps, plan, window.groups, transposed=False)
-        _forward(plan, _flat(x), packed, bias, y.reshape(-1))
+        run_forward(plan, _flat(x), packed, bias, y.reshape(-1))
     return channels_first(y)
 
 
@@ -73,7 +73,7 @@ def convolve_input_gradient(
             _depthwise(each, rows, weight, phase.taps, None, gx.reshape(-1))
             continue
         packed = _packed(weight, phase.taps, phase.plan, window.groups, transposed=True)
-        _forward(phase.plan, rows, packed, None, gx.reshape(-1))
+        run_forward(phase.plan, rows, packed, None, gx.reshape(-1))
     return channels_first(gx)
 
 
@@ -94,52 +94,6 @@ def convolve_weight_gradient(x: Array, gy: Array, kernel: tuple[int, ...], windo
     return weight_view(total.reshape(*kernel, c, k))
 
 
-def _forward(
-    plan: Plan, x: np.ndarray, packed: Sequence[np.ndarray], bias: Array | None, y: np.ndarray
-) -> None:
-    """One convolution for each packed weight: they are the groups'."""
-    g, chunks = plan.geometry, len(plan.chunks)
-    start = np.zeros((len(packed), plan.panels * plan.tile.panel), np.float32)
-    if bias is not None:
-        start[:, : g.filters] = bias.reshape(len(packed), -1)
-    if plan.winograd:
-        _winograd(plan, x, packed[0], start[0], y)
-        return
-    kernel = direct.forward_kernel(*plan.tile)
-
-    def task(i: int) -> None:
-        group, chunk = i // chunks, plan.chunks[i % chunks]
-        block = scratch("block", plan.scratch)
-        kernel(x, packed[group], start[group], y, block, plans.of_group(g, group), *chunk)
-
-    run(task, len(packed) * chunks)
-
-
-def _winograd(
-    plan: Plan, x: np.ndarray, packed: np.ndarray, start: np.ndarray, y: np.ndarray
-) -> None:
-    """Round after round of filters, so that not all of their points are in memory together."""
-    for each in plan.rounds:
-        points = weight_points(packed, plan, each.panel0, each.panel1)
-        _round(plan, each, x, points, start[each.panel0 * plan.tile.panel :], y)
-
-
-def _round(
-    plan: Plan, each: Round, x: np.ndarray, points: np.ndarray, start: np.ndarray, y: np.ndarray
-) -> None:
-    """The convolution with the filters of one round."""
-    g, panel = plan.winograd, plan.tile.panel
-    assert g is not None
-    kernel, first = winograd.forward_kernel(g.side, *plan.tile), each.panel0 * panel
-    filters = min(g.filters, each.panel1 * panel) - first
-    g = g._replace(filters=filters, y_start=g.y_start + first)
-
-    def task(i: int) -> None:
-        kernel(x, points, start, y, scratch("block", plan.scratch), g, *each.chunks[i])
-
-    run(task, len(each.chunks))
-
-
 def _packed(
     weight: Array, taps: tuple[int, ...], plan: Plan, groups: int, transposed: bool
 ) -> list[np.ndarray]:
@@ -155,22 +109,7 @@ def _packed(
 def _weight_gradient(x: Array, gy: Array, kernel: tuple[int, ...], window: Window) -> np.ndarray:
     k, c, groups = gy.shape[1], x.shape[1] // window.groups, window.groups
     plan = plans.weight_gradient(x.shape, (k, c, *kernel), window)
-    if plan.winograd:
-        kernel_of = winograd.weight_gradient_kernel(plan.winograd.side, *plan.tile)
-    else:
-        kernel_of = direct.weight_gradient_kernel(*plan.tile)
-    parts = np.zeros((plan.parts, math.prod(kernel) * c * k), np.float32)
-    pixels, rows, chunks = _flat(x), _flat(gy), len(plan.chunks)
-
-    def task(i: int) -> None:
-        group, i = divmod(i, chunks)
-        part = parts[i * plan.parts // chunks]
-        block = scratch("block", plan.scratch)
-        g = plan.winograd or plans.of_group(plan.geometry, group)
-        kernel_of(pixels, rows, part, block, g, *plan.chunks[i])
-
-    run(task, groups * chunks)
-    return parts[0] if plan.parts == 1 else parts.sum(axis=0)
+    return run_weight_gradient(plan, _flat(x), _flat(gy), math.prod(kernel) * c * k, groups)
 
 
 def _scatter(plan: Plan, gy: np.ndarray, weight: Array, gx: np.ndarray) -> None:

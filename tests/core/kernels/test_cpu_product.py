@@ -9,6 +9,7 @@ import core
 from core.kernels import reference
 
 cpu = pytest.importorskip("core.kernels.cpu", reason="Numba is not installed")
+product = pytest.importorskip("core.kernels.cpu.product")
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 5), (700, 300, 90), (40, 2000, 900), (1, 5000, 3000)])
@@ -29,6 +30,22 @@ def test_values_and_bits(shape: tuple[int, int, int]) -> None:
     assert np.linalg.norm(results[0] - exact) < 1e-5 * np.linalg.norm(exact)
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
+
+
+@pytest.mark.parametrize("shape", [(1280, 100, 500), (300, 3000, 333), (129, 257, 1300)])
+def test_large_products_are_computed_on_tiles(
+    shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(product, "_multiply", None)  # what would call the BLAS
+    rows, inner, columns = shape
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal(s, np.float32) for s in ((rows, inner), (inner, columns)))
+    exact = a.astype(np.float64) @ b
+    a.flags.writeable = False
+    for left in (a, np.asfortranarray(a)):
+        for right in (b, np.asfortranarray(b))[: 1 + left.flags.c_contiguous]:
+            got = cpu.matmul(left, right)
+            assert np.linalg.norm(got - exact) < 1e-5 * np.linalg.norm(exact)
 
 
 def test_batches_of_matrices_are_the_references() -> None:
