@@ -3,6 +3,9 @@
 A node is not a tensor. It holds its parents (nodes) and one closure over arrays, so that an
 activation which no backward pass needs dies in the forward pass, and all of them die while
 the backward pass walks over them (book, chapter 5: the computational graph).
+
+One node is unlike the others: that of `core.checkpoint` (recompute.py) holds the function that
+made its result, and its backward records and walks a graph of its own, which nobody else sees.
 """
 
 from __future__ import annotations
@@ -106,7 +109,20 @@ def is_grad_enabled() -> bool:
 @contextmanager
 def no_grad() -> Iterator[None]:
     """Record nothing inside: results need no gradient (same meaning as in PyTorch)."""
-    before, _mode.enabled = _mode.enabled, False
+    with _grad_mode(False):
+        yield
+
+
+@contextmanager
+def enable_grad() -> Iterator[None]:
+    """Record inside, in a `no_grad` too (same meaning as in PyTorch)."""
+    with _grad_mode(True):
+        yield
+
+
+@contextmanager
+def _grad_mode(enabled: bool) -> Iterator[None]:
+    before, _mode.enabled = _mode.enabled, enabled
     try:
         yield
     finally:
