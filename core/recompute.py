@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from core import device as dev
@@ -38,7 +38,7 @@ def checkpoint(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
         result = function(*own)
         if not isinstance(result, Tensor):
             raise TypeError(f"checkpoint: the function gave {type(result).__name__}, not a tensor")
-        return result, [x.node for x, wanted in zip(own, needed, strict=True) if wanted]
+        return result, _nodes(own, needed)
 
     start = Node((), "checkpoint").order
     result, own = run()
@@ -59,11 +59,16 @@ def checkpoint(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
         found = walk_backward(again.node, gy, targets=ends)
         return tuple(found.get(end) for end in ends)
 
-    given = [x.node for x, wanted in zip(inputs, needed, strict=True) if wanted]
+    given = _nodes(inputs, needed)
     leaves = [x.node for x in inputs if isinstance(x, Tensor) and x.node and x.node.is_leaf]
     watched += tuple((leaf, leaf.version) for leaf in leaves)
     node = Node(result.shape, "checkpoint", (*given, *outside), backward, watched)
     return from_node(result.data, node)
+
+
+def _nodes(values: Sequence[Any], needed: Sequence[bool]) -> list[Node]:
+    """The nodes of those whose gradient is needed."""
+    return [x.node for x, wanted in zip(values, needed, strict=True) if wanted]
 
 
 def _used(root: Node, own: list[Node], start: int) -> tuple[list[Node], Watched]:

@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
+from core import checkpoint, models, nn
 from core import functional as F
-from core import models, nn
 from core.tensor import Tensor
 
 Pooling = Literal["max", "average"]
@@ -81,21 +81,48 @@ class Network:
         """The default layers and weights, where there are any for this network."""
         return RECIPES.get(self.name)
 
-    def features(self, picture: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
-        """Activations by layer for a picture (1, 3, H, W) in 0..1, with its gradient's graph.
+    @property
+    def chain(self) -> nn.Sequential:
+        """Its layers that run one after the other, as in VGG, SqueezeNet and the backbone."""
+        found = getattr(self.model, "features", None)
+        return found if isinstance(found, nn.Sequential) else nn.Sequential()
 
-        Nothing behind the last of `names` runs. Raises ValueError for a layer that the network
-        does not have and for a picture too small for it.
+    def features(
+        self, picture: Tensor, names: Iterable[str], *, recompute: bool = False
+    ) -> dict[str, Tensor]:
+        """Activations by layer for pictures (N, 3, H, W) in 0..1, with their gradient's graph.
+
+        Nothing behind the last of `names` runs. With `recompute` only the activations asked for
+        are kept, and what is between them is computed again in the backward pass. Raises ValueError
+        for a layer that the network does not have, for one inside another when recomputing, and for
+        a picture too small.
         """
         factor, shift = (Tensor(part.astype(picture.dtype)).to(self.device) for part in self._scale)
         taps = models.features(self.model, names)
+        seen = picture.to(self.device) * factor + shift
         try:
-            return taps(picture.to(self.device) * factor + shift)
+            return self._segments(seen, taps.paths) if recompute else taps(seen)
         except ValueError as error:
             size = "x".join(map(str, picture.shape[:1:-1]))
             raise ValueError(
                 f"{self.name} cannot see a picture of {size} pixels: {error}"
             ) from None
+
+    def _segments(self, x: Tensor, paths: Mapping[str, str]) -> dict[str, Tensor]:
+        """The activations at the paths, by name; each stretch between two is a checkpoint."""
+        chain = self.chain
+        places = {f"features.{number}": number for number in range(len(chain))}
+        unknown = [name for name, path in paths.items() if path not in places]
+        if unknown:
+            raise ValueError(f"it cannot be recomputed up to {unknown[0]}, no layer of a chain")
+        found: dict[str, Tensor] = {}
+        start = 0
+        for name, path in sorted(paths.items(), key=lambda item: places[item[1]]):
+            stop = places[path] + 1
+            if stop > start:
+                x, start = checkpoint(chain[start:stop], x), stop
+            found[name] = x
+        return {name: found[name] for name in paths}
 
 
 def load(
@@ -151,7 +178,7 @@ def normalise_activations(network: Network, pictures: Iterable[Tensor]) -> None:
     (Gatys et al. 2016, section 2). Raises ValueError for a network that is not a chain of
     convolutions with ReLU, as VGG and the backbone are.
     """
-    chain = list(getattr(network.model, "features", ()))
+    chain = list(network.chain)
     kinds = nn.Conv2d | nn.ReLU | nn.MaxPool2d | nn.AvgPool2d
     pairs = [(number, layer) for number, layer in enumerate(chain) if isinstance(layer, nn.Conv2d)]
     if not pairs or not all(isinstance(layer, kinds) for layer in chain):

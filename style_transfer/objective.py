@@ -9,6 +9,7 @@ set of weights suits all layers and networks).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,6 +70,7 @@ class Objective:
     `styles` are (1, 3, H, W) in 0..1 with a weight each: their Gram matrices are blended. With
     `regions`, one (H, W) in 0..1 for each style, each region has its own style instead (Gatys et
     al. 2017, section 4.1). Without `content` there is only texture, without `styles` only content.
+    `recompute` as in `Network.features`.
     Raises ValueError for a layer that the network does not have, and when nothing is asked for.
     """
 
@@ -79,8 +81,11 @@ class Objective:
         content: Tensor | None = None,
         styles: Sequence[tuple[Tensor, float]] = (),
         regions: Sequence[NDArray[np.float32]] = (),
+        *,
+        recompute: bool = False,
     ) -> None:
         self.network = network
+        self.recompute = recompute
         self.weights = weights
         self._content: dict[str, tuple[Tensor, float]] = {}
         self._style: list[dict[str, _Goal]] = []
@@ -89,14 +94,31 @@ class Objective:
         if regions and len(regions) != len(styles):
             raise ValueError(f"{len(regions)} regions for {len(styles)} styles, expected as many")
         with no_grad():
-            if content is not None and weights.content:
-                found = network.features(content, weights.content)
-                self._content = {name: (tap, _size(tap)) for name, tap in found.items()}
+            if content is not None:
+                self._content = self._wanted(content)
             if styles and weights.style:
                 self._style = self._goals(styles)
-        self._names = [*dict.fromkeys([*self._content, *(weights.style if self._style else ())])]
         if not self._names:
             raise ValueError("nothing to transfer: expected a content or a style, and layers of it")
+
+    def towards(self, content: Tensor) -> Objective:
+        """The loss of other pictures: their own contents (N, 3, H, W), the same styles."""
+        other = copy.copy(self)
+        with no_grad():
+            other._content = self._wanted(content)
+        return other
+
+    @property
+    def _names(self) -> list[str]:
+        """The layers that are looked at."""
+        return [*dict.fromkeys([*self._content, *(self.weights.style if self._style else ())])]
+
+    def _wanted(self, content: Tensor) -> dict[str, tuple[Tensor, float]]:
+        """What the content's layers are to become, each with its size."""
+        if not self.weights.content:
+            return {}
+        found = self.network.features(content, self.weights.content)
+        return {name: (tap, _size(tap)) for name, tap in found.items()}
 
     def _goals(self, styles: Sequence[tuple[Tensor, float]]) -> list[dict[str, _Goal]]:
         """The Gram matrices of each region; without regions, one blend of all."""
@@ -114,10 +136,13 @@ class Objective:
         return [{name: _Goal(g, _size(g)) for name, g in blend.items()}]
 
     def losses(self, picture: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a picture (1, 3, H, W) to go down, and its parts before weighting."""
+        """The loss of pictures (N, 3, H, W) to go down, and its parts before weighting.
+
+        Of several pictures, each with a content of its own, it is the mean.
+        """
         weights = self.weights
         picture = picture.to(self.network.device)
-        found = self.network.features(picture, self._names)
+        found = self.network.features(picture, self._names, recompute=self.recompute)
         parts: dict[str, Tensor] = {}
         for name, (target, size) in self._content.items():
             part = weights.content[name] * weights.content_weight
@@ -179,7 +204,7 @@ class Objective:
 
 
 def _distance(gram: Tensor, goal: _Goal) -> Tensor:
-    return ((gram - goal.gram) ** 2).sum() / goal.size
+    return ((gram - goal.gram) ** 2).sum() / (goal.size * len(gram))
 
 
 def _size(target: Tensor) -> float:

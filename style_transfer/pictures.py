@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from core import viz
 from core.data.images import Picture, resize
 
@@ -20,6 +22,36 @@ def before_after(content: Picture | None, styles: Sequence[Picture], result: Pic
     height = result.shape[0]
     pictures = [_of_height(picture, height) for _, picture in named if picture is not None]
     return viz.image_grid(pictures, [name for name, _ in named], columns=len(named), size=3.0)
+
+
+def pairs(shown: Sequence[tuple[Picture, Picture]], style: Picture | None = None) -> Figure:
+    """Pictures above what was made of each; the style, where given, in front."""
+    rows = [list(row) for row in zip(*shown, strict=True)]
+    titles = [["before"] * len(shown), ["after"] * len(shown)]
+    if style is not None:
+        corner = _of_height(style, rows[0][0].shape[0])
+        rows = [[corner, *rows[0]], [np.full_like(corner, 255), *rows[1]]]
+        titles = [["style", *titles[0]], ["", *titles[1]]]
+    return viz.image_grid(
+        [*rows[0], *rows[1]], [*titles[0], *titles[1]], columns=len(rows[0]), size=2.2
+    )
+
+
+def table(
+    contents: Mapping[str, Picture],
+    styles: Mapping[str, Picture],
+    results: Mapping[tuple[str, str], Picture],
+) -> Figure:
+    """A row for each content and a column for each style, both of them shown at the edges."""
+    height = max(result.shape[0] for result in results.values())
+    blank = np.full((height, height, 3), 255, np.uint8)
+    shown = [blank, *(_of_height(style, height) for style in styles.values())]
+    titles = ["", *(name.replace("_", " ") for name in styles)]
+    for name, content in contents.items():
+        row = [results[name, style] for style in styles]
+        shown += [_of_height(content, row[0].shape[0]), *row]
+        titles += [""] * (1 + len(row))
+    return viz.image_grid(shown, titles, columns=1 + len(styles), size=1.9)
 
 
 def losses(metrics: Sequence[Mapping[str, Any]]) -> Figure:

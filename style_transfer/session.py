@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from core.data.images import Picture, read_image, resize, save_image
+from core.data.images import WRITABLE, Picture, read_image, resize, save_image
 from core.io.files import write_bytes
 from core.training import checkpoint
 from core.training.interrupt import interruptible
@@ -22,7 +22,6 @@ from style_transfer.stylise import Progress, Stylisation
 RESULT = "result.png"
 FRAMES = "frames"
 ANIMATION = "animation.gif"
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _CHECKPOINT_SECONDS = 60.0
 _ANIMATED = 320  # pixels of a GIF's longer side
 _FRAME_MS, _LAST_MS = 100, 2000
@@ -166,4 +165,9 @@ def animation(pictures: Sequence[Picture]) -> bytes:
 
 def folder_of(out: Path | None) -> Path | None:
     """The run folder that `--out` names: itself, or the default one when it names a picture."""
-    return None if out is not None and out.suffix.lower() in SUFFIXES else out
+    return out if picture_of(out) is None else None
+
+
+def picture_of(out: Path | None) -> Path | None:
+    """The picture that `--out` names, if it does."""
+    return out if out is not None and out.suffix.lower() in WRITABLE else None

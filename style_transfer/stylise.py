@@ -23,6 +23,9 @@ from style_transfer.objective import FloatPicture, Losses, Objective, Weights, t
 from style_transfer.optimise import Descent, descend
 
 Init = Literal["content", "style", "noise"]
+RECOMPUTED = 768
+"""The longer side from which activations are computed again unless settings say otherwise."""
+
 LEAST_SIDE = 32
 """Below, the deepest default layers have nothing to see."""
 
@@ -41,6 +44,9 @@ class Settings:
     """Length of a style picture's longer side, over that of the result's."""
 
     colors: Colors = "style"
+    recompute: bool | None = None
+    """Keep the named layers only; None is yes from RECOMPUTED pixels on, in a chain of layers."""
+
     seed: int = 0
 
 
@@ -110,7 +116,11 @@ class Stylisation:
         if content is not None and self.settings.colors == "luminance":
             content = luminance(content)
         target = None if content is None else tensor_of(content)
-        return Objective(self.network, self.settings.weights, target, styles, regions)
+        recompute = self.settings.recompute
+        if recompute is None:
+            recompute = size >= RECOMPUTED and len(self.network.chain) > 0
+        weights = self.settings.weights
+        return Objective(self.network, weights, target, styles, regions, recompute=recompute)
 
     def content(self, size: int) -> FloatPicture | None:
         """The content picture at a size."""
@@ -139,7 +149,7 @@ class Stylisation:
             content = self.content(max(picture.shape[:2]))
             if content is not None:
                 picture = with_colors_of(picture, content)
-        return (picture.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+        return pixels(picture)
 
     def compared(self, result: Picture) -> dict[str, Any]:
         """Content and style loss of the start, of noise, and of a result as it is saved."""
@@ -194,7 +204,7 @@ class Stylisation:
         if at.picture.shape[:2] == self.shape(size):
             return at.picture
         best = at.picture if at.best is None else at.best
-        return floats((best.clip(0, 1) * 255 + 0.5).astype(np.uint8), self.shape(size))
+        return floats(pixels(best), self.shape(size))
 
     def _style(self, style: Picture, size: int) -> FloatPicture:
         scale = max(1, round(size * self.settings.style_scale))
@@ -231,6 +241,11 @@ def fitted(picture: Picture, size: int) -> tuple[int, int]:
 def floats(picture: Picture, shape: tuple[int, int]) -> FloatPicture:
     """A picture (H, W, 3) of `shape`, in 0..1."""
     return resize(picture, shape, "lanczos").astype(np.float32) / np.float32(255)
+
+
+def pixels(picture: FloatPicture) -> Picture:
+    """A picture in 0..1, and what is outside clipped, as uint8."""
+    return (picture.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def regions_of(mask: Picture, count: int) -> NDArray[np.uint8]:

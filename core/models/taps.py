@@ -16,38 +16,41 @@ class _Complete(Exception):
 
 
 class Features:
-    """A model seen from inside: called like it, it gives activations by name (`features`)."""
+    """A model seen from inside: called like it, it gives activations by name (`features`).
+
+    `paths` are the dotted paths of the layers, by name.
+    """
 
     def __init__(self, model: nn.Module, names: Iterable[str]) -> None:
         if isinstance(names, str):
             raise TypeError(f"features: names is the text {names!r}, expected a list of names")
         self.model = model
         self.names = tuple(names)
-        self._paths = {name: _path(model, name) for name in self.names}
-        if not self._paths:
+        self.paths = {name: _path(model, name) for name in self.names}
+        if not self.paths:
             raise ValueError("features: no names given, expected at least one layer")
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Run the model as far as it is needed; the activations in the order of the names."""
         found: dict[str, Any] = {}
         with ExitStack() as stack:
-            for name, path in self._paths.items():
+            for name, path in self.paths.items():
                 # Looked up here, so that a layer replaced since then is the one that is seen.
                 layer = self.model.get_submodule(path)
                 hook = partial(self._keep, found, name)
                 stack.enter_context(layer.register_output_hook(hook))
             with suppress(_Complete):
                 self.model(*args, **kwargs)
-        missing = [name for name in self._paths if name not in found]
+        missing = [name for name in self.paths if name not in found]
         if missing:
             raise RuntimeError(
                 f"features: {type(self.model).__name__} did not run {', '.join(missing)}"
             )
-        return {name: found[name] for name in self._paths}
+        return {name: found[name] for name in self.paths}
 
     def _keep(self, found: dict[str, Any], name: str, layer: nn.Module, output: Any) -> None:
         found.setdefault(name, output)
-        if len(found) == len(self._paths):
+        if len(found) == len(self.paths):
             raise _Complete
 
     def __repr__(self) -> str:

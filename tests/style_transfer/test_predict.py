@@ -11,8 +11,9 @@ import pytest
 from core.cli import run_command
 from core.data.images import read_image, save_image
 from core.training.run import read_metrics
-from style_transfer import predict, session
-from style_transfer.predict import Options, layers, main
+from style_transfer import session
+from style_transfer.options import layers
+from style_transfer.predict import Options, main
 from tests.style_transfer.conftest import picture
 
 Files = tuple[Path, Path]
@@ -220,4 +221,4 @@ def test_layers_with_weights() -> None:
     assert layers(["a", "b=2"]) == {"a": 0.5, "b": 2.0}
     with pytest.raises(ValueError, match="layer a=-1"):
         layers(["a=-1"])
-    assert predict.layers([]) == {}
+    assert layers([]) == {}
