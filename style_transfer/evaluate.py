@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from core import viz
-from core.cli import resolve_device, run_command
+from core.cli import run_command
 from core.data import roots
 from core.data.folder import pictures_below
 from core.data.images import Picture, read_image, save_image
 from core.training.progress import track
 from core.training.run import Run
 from style_transfer import pictures
-from style_transfer.network import Network, load
+from style_transfer.network import Network
 from style_transfer.optimise import Descent
 from style_transfer.options import LossOptions
 from style_transfer.stylise import Settings, Stylisation
@@ -54,12 +54,7 @@ def main(options: Options) -> None:
     """Paint, draw the grid, and write how much is left of each pair's losses."""
     contents = _pictures(options.contents, "content", options.data_root)
     styles = _pictures(options.styles, "style", options.data_root)
-    network = load(
-        options.network,
-        options.weights,
-        data_root=options.data_root,
-        device=resolve_device(options.device),
-    )
+    network = options.load_network()
     settings = Settings(
         weights=options.loss_weights(network),
         descent=Descent(iterations=options.iterations),

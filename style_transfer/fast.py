@@ -82,6 +82,8 @@ def named_pictures(paths: Iterable[Path]) -> list[tuple[Path, str]]:
     """
     found: dict[str, Path] = {}
     for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such picture or folder")
         inside = list(pictures_below(path)) if path.is_dir() else [path]
         if not inside:
             raise ValueError(f"{path}: no pictures in this folder")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from core.cli import CommonOptions
-from style_transfer.network import Layers, Network, Recipe
+from core.cli import CommonOptions, resolve_device
+from style_transfer.network import Layers, Network, Pooling, Recipe, load
 from style_transfer.objective import Weights
 
 
@@ -16,6 +16,9 @@ class LossOptions(CommonOptions):
 
     network: str = "backbone"
     """The network that looks: backbone (ships), squeezenet1_0, vgg19, any of core.models."""
+
+    pooling: Pooling = "max"
+    """Average pooling gives smoother pictures, as in the paper."""
 
     content_layers: tuple[str, ...] = ()
     """Layers for the content, each NAME or NAME=WEIGHT; by default the network's recipe."""
@@ -42,6 +45,16 @@ class LossOptions(CommonOptions):
         for name, weight in given.items():
             if weight is not None and not 0 <= weight < float("inf"):
                 raise ValueError(f"--{name} is {weight}; expected 0 or more")
+
+    def load_network(self) -> Network:
+        """The network that looks; raises as `network.load` does."""
+        return load(
+            self.network,
+            self.weights,
+            data_root=self.data_root,
+            pooling=self.pooling,
+            device=resolve_device(self.device),
+        )
 
     def loss_weights(self, network: Network) -> Weights:
         """What counts how much: the network's recipe, and what these options change."""

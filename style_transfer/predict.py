@@ -13,7 +13,7 @@ from core.data.images import Picture, read_image, save_image
 from core.training.run import METRICS, Run, read_metrics
 from style_transfer import fast, pictures, transform
 from style_transfer.colors import Colors
-from style_transfer.network import Network, Pooling, load, normalise_activations
+from style_transfer.network import Network, normalise_activations
 from style_transfer.objective import tensor_of
 from style_transfer.optimise import Descent, Optimizer
 from style_transfer.options import LossOptions
@@ -76,9 +76,6 @@ class Options(LossOptions):
     init: Init | None = None
     """What to start from; by default the content, or noise for a texture."""
 
-    pooling: Pooling = "max"
-    """Average pooling gives smoother pictures with VGG, as in the paper."""
-
     normalise_activations: bool = False
     """Scale the filters to a mean activation of 1, as in the paper; for VGG and the backbone."""
 
@@ -110,6 +107,8 @@ class Options(LossOptions):
             )
         if self.task == "fast":
             self._refuse_all_but(_FAST)
+            if len(self.size) > 1:
+                raise ValueError(f"--size is {self.size}; fast takes one size")
 
     def _refuse_all_but(self, names: Collection[str]) -> None:
         """Refuse whatever was set and would do nothing."""
@@ -125,13 +124,7 @@ def main(options: Options) -> None:
         _fast(options)
         return
     content, styles = _read(options)
-    network = load(
-        options.network,
-        options.weights,
-        data_root=options.data_root,
-        pooling=options.pooling,
-        device=resolve_device(options.device),
-    )
+    network = options.load_network()
     if options.normalise_activations:
         seen = [*([] if content is None else [content]), *styles]
         shown = [tensor_of(floats(one, fitted(one, _NORMALISED))) for one in seen]
@@ -155,14 +148,15 @@ def main(options: Options) -> None:
 def _fast(options: Options) -> None:
     net, style = transform.load(options.weights)
     net.to(resolve_device(options.device))
-    names = [name for _, name in fast.named_pictures(options.pictures)]
+    named = fast.named_pictures(options.pictures)
     target = picture_of(options.out)
-    if target is not None and len(names) > 1:
-        raise ValueError(f"--out {target} is one picture, and {len(names)} are to be painted")
+    if target is not None and len(named) > 1:
+        raise ValueError(f"--out {target} is one picture, and {len(named)} are to be painted")
+    _refuse_to_overwrite(target, [path for path, _ in named])
     run = Run.create(folder_of(options.out), "style_transfer", "predict", options)
     figures = fast.paint_all(net, options.pictures, run, options.size[-1])
     if target is not None:
-        save_image(target, read_image(run.folder / fast.PAINTED / names[0]))
+        save_image(target, read_image(run.folder / fast.PAINTED / named[0][1]))
     run.finish({"style": style, **figures})
 
 
@@ -215,11 +209,14 @@ def _read(options: Options) -> tuple[Picture | None, list[Picture]]:
     if len(paths) < least:
         wanted = "a content picture and a style" if least == 2 else "one at least"
         raise ValueError(f"predict: {len(paths)} pictures, expected {wanted}")
-    target = options.out
-    if target is not None and target.resolve() in {path.resolve() for path in paths}:
-        raise ValueError(f"{target} would be overwritten; choose another --out")
+    _refuse_to_overwrite(options.out, paths)
     first, *others = [read_image(path) for path in paths]
     return (None, [first, *others]) if options.task == "texture" else (first, others)
+
+
+def _refuse_to_overwrite(target: Path | None, paths: Sequence[Path]) -> None:
+    if target is not None and target.resolve() in {path.resolve() for path in paths}:
+        raise ValueError(f"{target} would be overwritten; choose another --out")
 
 
 def _weighted(styles: Sequence[Picture], blend: Sequence[float]) -> list[tuple[Picture, float]]:

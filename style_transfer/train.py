@@ -22,7 +22,6 @@ from core.training.trainer import Figures, Trainer, evaluate
 from style_transfer import pictures
 from style_transfer.crops import Batch, Crops, batch_of, photographs, source, square
 from style_transfer.fast import paint
-from style_transfer.network import load
 from style_transfer.objective import Objective, tensor_of
 from style_transfer.options import LossOptions
 from style_transfer.stylise import fitted, floats
@@ -170,12 +169,7 @@ def finish(net: TransformNet, crops: Crops, run: Run, options: Options) -> dict[
 
 
 def _objective(options: Options) -> Objective:
-    network = load(
-        options.network,
-        options.weights,
-        data_root=options.data_root,
-        device=resolve_device(options.device),
-    )
+    network = options.load_network()
     style = read_image(options.style)
     seen = tensor_of(floats(style, fitted(style, options.style_size)))
     return Objective(network, options.loss_weights(network), styles=[(seen, 1.0)])
