@@ -13,6 +13,8 @@ from core.data.images import Picture, resize
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_SHOWN = 12  # frames in the grid of a run
+
 
 def before_after(content: Picture | None, styles: Sequence[Picture], result: Picture) -> Figure:
     """Content, styles and result in one row."""
@@ -22,6 +24,15 @@ def before_after(content: Picture | None, styles: Sequence[Picture], result: Pic
     height = result.shape[0]
     pictures = [_of_height(picture, height) for _, picture in named if picture is not None]
     return viz.image_grid(pictures, [name for name, _ in named], columns=len(named), size=3.0)
+
+
+def course(frames: Mapping[int, Picture]) -> Figure:
+    """Pictures on the way, under their iterations; of many, twelve at most."""
+    at = sorted(frames)
+    shown = [at[round(n)] for n in np.linspace(0, len(at) - 1, min(len(at), _SHOWN))]
+    return viz.image_grid(
+        [frames[n] for n in shown], [f"iteration {n}" for n in shown], columns=4, size=2.2
+    )
 
 
 def pairs(shown: Sequence[tuple[Picture, Picture]], style: Picture | None = None) -> Figure:

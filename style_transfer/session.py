@@ -10,18 +10,21 @@ from typing import NoReturn
 
 import numpy as np
 
+from core import viz
 from core.data.images import WRITABLE, Picture, read_image, resize, save_image
 from core.io.files import write_bytes
 from core.training import checkpoint
 from core.training.interrupt import interruptible
 from core.training.progress import Progress as Bar
 from core.training.run import LAST, Run
+from style_transfer import pictures
 from style_transfer.objective import Losses
 from style_transfer.stylise import Progress, Stylisation
 
 RESULT = "result.png"
 FRAMES = "frames"
 ANIMATION = "animation.gif"
+COURSE = "course.png"
 _CHECKPOINT_SECONDS = 60.0
 _ANIMATED = 320  # pixels of a GIF's longer side
 _FRAME_MS, _LAST_MS = 100, 2000
@@ -37,7 +40,8 @@ def work(
 ) -> Picture:
     """Run a job in a folder; the picture it made, saved there as `name`.
 
-    With `save_every` a frame is kept every so many iterations, and an animation made of them.
+    With `save_every` a frame is kept every so many iterations, and an animation and a grid made of
+    them.
     Ctrl-C saves the best picture so far and raises KeyboardInterrupt; `resume` goes on from
     there.
     """
@@ -46,8 +50,10 @@ def work(
         session.load()
     result = session.go()
     if save_every:
-        frames = sorted((run.folder / FRAMES).glob("*.png"))
-        write_bytes(run.picture(ANIMATION), animation([read_image(path) for path in frames]))
+        paths = sorted((run.folder / FRAMES).glob("*.png"))
+        frames = {int(path.stem): read_image(path) for path in paths}
+        write_bytes(run.picture(ANIMATION), animation(list(frames.values())))
+        viz.save(pictures.course(frames), run.picture(COURSE))
     (run.folder / LAST).unlink(missing_ok=True)
     return result
 

@@ -67,8 +67,10 @@ def test_odd_pictures(quick: dict[str, Any], tmp_path: Path) -> None:
     alpha = np.concatenate([picture(1), np.full((40, 48, 1), 128, np.uint8)], axis=2)
     Image.fromarray(alpha).save(clear)
     Image.new("RGB", (1, 1), (200, 9, 9)).save(dot)
-    main(Options(pictures=(grey, clear, dot), **quick))
+    save_image(tmp_path / "large.jpg", np.zeros((4000, 5000, 3), np.uint8))
+    main(Options(pictures=(grey, clear, dot, tmp_path / "large.jpg"), **quick))
     shapes = {"grey.png": (40, 48, 3), "clear.png": (40, 48, 3), "dot.png": (48, 48, 3)}
+    shapes["large.jpg"] = (38, 48, 3)
     for name, shape in shapes.items():
         assert read_image(quick["out"] / "painted" / name).shape == shape
 
