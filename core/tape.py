@@ -175,14 +175,16 @@ def walk_backward(
     while waiting:
         _, node = heapq.heappop(waiting)
         g = flowing.pop(node)
+        if node.is_leaf:
+            last = [g]
+            del g
+            if targets is None and node.keeps_grad:
+                _accumulate(node, last)
+            elif targets is not None and node in targets:
+                found[node] = _own(last)
+            continue
         if targets is not None and node in targets:
             found[node] = g.copy(order="K")
-        if node.is_leaf:
-            if targets is None and node.keeps_grad:
-                last = [g]
-                del g
-                _accumulate(node, last)
-            continue
         if targets is None and node.keeps_grad:
             _accumulate(node, [g])
         parents = node.parents
@@ -207,11 +209,15 @@ def _accumulate(node: Node, gradients: list[Array]) -> None:
     """Add the one gradient in the list, which is emptied: it owns the gradient, no name does."""
     if node.grad is not None:
         node.grad += gradients.pop()
-    elif _only_here(gradients):
-        node.grad = gradients.pop()
     else:
-        # What a backward returns may be shared with another gradient.
-        node.grad = gradients.pop().copy(order="K")
+        node.grad = _own(gradients)
+
+
+def _own(gradients: list[Array]) -> Array:
+    """The one gradient in the list, which is emptied; a copy where somebody else may have it."""
+    if _only_here(gradients):
+        return gradients.pop()
+    return gradients.pop().copy(order="K")
 
 
 def _only_here(arrays: list[Array]) -> bool:

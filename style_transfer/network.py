@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -57,6 +57,17 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "vgg19": _VGG,
     }
 )
+FAST_RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        name: replace(
+            recipe,
+            content=_evenly("relu3_2") if recipe is _VGG else recipe.content,
+            style_weight=4.0,
+        )
+        for name, recipe in RECIPES.items()
+    }
+)
+"""For the network that paints in one pass: it cannot start from the content, and has to keep it."""
 
 
 @dataclass(frozen=True)
@@ -88,40 +99,48 @@ class Network:
         return found if isinstance(found, nn.Sequential) else nn.Sequential()
 
     def features(
-        self, picture: Tensor, names: Iterable[str], *, recompute: bool = False
-    ) -> dict[str, Tensor]:
+        self,
+        picture: Tensor,
+        names: Iterable[str],
+        *,
+        each: Callable[[str, Tensor], Any] = lambda name, tap: tap,
+        recompute: bool = False,
+    ) -> dict[str, Any]:
         """Activations by layer for pictures (N, 3, H, W) in 0..1, with their gradient's graph.
 
-        Nothing behind the last of `names` runs. With `recompute` only the activations asked for
-        are kept, and what is between them is computed again in the backward pass. Raises ValueError
-        for a layer that the network does not have, for one inside another when recomputing, and for
-        a picture too small.
+        Nothing behind the last of `names` runs. What `each(name, activation)` makes of an
+        activation is given in its place. With `recompute` no activation between those asked for is
+        kept: they are computed again in the backward pass. Raises ValueError for a layer that the
+        network does not have, for one inside another when recomputing, and for a picture too small.
         """
         factor, shift = (Tensor(part.astype(picture.dtype)).to(self.device) for part in self._scale)
-        taps = models.features(self.model, names)
+        taps = models.features(self.model, names, each)
         seen = picture.to(self.device) * factor + shift
         try:
-            return self._segments(seen, taps.paths) if recompute else taps(seen)
+            return self._segments(seen, taps.paths, each) if recompute else taps(seen)
         except ValueError as error:
             size = "x".join(map(str, picture.shape[:1:-1]))
             raise ValueError(
                 f"{self.name} cannot see a picture of {size} pixels: {error}"
             ) from None
 
-    def _segments(self, x: Tensor, paths: Mapping[str, str]) -> dict[str, Tensor]:
-        """The activations at the paths, by name; each stretch between two is a checkpoint."""
+    def _segments(
+        self, x: Tensor, paths: Mapping[str, str], each: Callable[[str, Tensor], Any]
+    ) -> dict[str, Any]:
+        """What `each` makes of the activations at the paths; what is between two is not kept."""
         chain = self.chain
         places = {f"features.{number}": number for number in range(len(chain))}
         unknown = [name for name, path in paths.items() if path not in places]
         if unknown:
             raise ValueError(f"it cannot be recomputed up to {unknown[0]}, no layer of a chain")
-        found: dict[str, Tensor] = {}
+        found: dict[str, Any] = {}
         start = 0
         for name, path in sorted(paths.items(), key=lambda item: places[item[1]]):
-            stop = places[path] + 1
-            if stop > start:
-                x, start = checkpoint(chain[start:stop], x), stop
-            found[name] = x
+            part = chain[start : places[path] + 1]
+            # A convolution with its ReLU keeps nothing but its result.
+            x = checkpoint(part, x) if len(part) > 2 else part(x)
+            start += len(part)
+            found[name] = each(name, x)
         return {name: found[name] for name in paths}
 
 
@@ -209,8 +228,11 @@ def _mean_activations(
     sums, count = [np.zeros(1)] * len(names), 0
     with no_grad():
         for picture in pictures:
-            found = network.features(picture, names)
-            channels = [F.mean(found[name], (0, 2, 3)).numpy().astype(float) for name in names]
-            sums = [total + one for total, one in zip(sums, channels, strict=True)]
+            found = network.features(picture, names, each=_channel_means)
+            sums = [total + found[name] for total, name in zip(sums, names, strict=True)]
             count += 1
     return [total / count for total in sums]
+
+
+def _channel_means(name: str, tap: Tensor) -> np.ndarray:
+    return F.mean(tap, (0, 2, 3)).numpy().astype(float)

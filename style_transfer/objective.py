@@ -124,8 +124,10 @@ class Objective:
         """The Gram matrices of each region; without regions, one blend of all."""
         grams = []
         for picture, weight in styles:
-            found = self.network.features(picture, self.weights.style)
-            grams.append(({name: F.gram_matrix(tap) for name, tap in found.items()}, weight))
+            found = self.network.features(
+                picture, self.weights.style, each=lambda name, tap: F.gram_matrix(tap)
+            )
+            grams.append((found, weight))
         if self._regions:
             return [{name: _Goal(g, _size(g)) for name, g in one.items()} for one, _ in grams]
         total = sum(weight for _, weight in grams)
@@ -142,22 +144,31 @@ class Objective:
         """
         weights = self.weights
         picture = picture.to(self.network.device)
-        found = self.network.features(picture, self._names, recompute=self.recompute)
-        parts: dict[str, Tensor] = {}
-        for name, (target, size) in self._content.items():
-            part = weights.content[name] * weights.content_weight
-            tap = self._weighed(found[name], part)
-            parts[f"content {name}"] = ((tap - target) ** 2).sum() / size
-        for name in weights.style if self._style else ():
-            part = weights.style[name] * weights.style_weight
-            tap = self._weighed(found[name], part)
-            parts[f"style {name}"] = self._style_loss(name, tap)
+        # A layer's loss is made as soon as the layer is there, so that in the backward pass the
+        # gradient of a large one is not made before its turn.
+        found = self.network.features(
+            picture, self._names, each=self._layer_losses, recompute=self.recompute
+        )
+        layers = {key: part for losses in found.values() for key, part in losses.items()}
+        parts = {key: layers[key] for key in sorted(layers)}
         parts["content"] = _sum(w * parts[f"content {n}"] for n, w in self._weighted("content"))
         parts["style"] = _sum(w * parts[f"style {n}"] for n, w in self._weighted("style"))
         parts["tv"] = total_variation(picture)
         total = weights.content_weight * parts["content"]
         total = total + weights.style_weight * parts["style"] + weights.tv_weight * parts["tv"]
         return total, parts
+
+    def _layer_losses(self, name: str, tap: Tensor) -> dict[str, Tensor]:
+        """A layer's content loss, style loss, or both, before weighting."""
+        weights, parts = self.weights, {}
+        if name in self._content:
+            target, size = self._content[name]
+            seen = self._weighed(tap, weights.content[name] * weights.content_weight)
+            parts[f"content {name}"] = ((seen - target) ** 2).sum() / size
+        if self._style and name in weights.style:
+            seen = self._weighed(tap, weights.style[name] * weights.style_weight)
+            parts[f"style {name}"] = self._style_loss(name, seen)
+        return parts
 
     def evaluate(self, picture: FloatPicture) -> tuple[Losses, FloatPicture]:
         """The losses of a picture and the gradient of their weighted sum, of its shape."""

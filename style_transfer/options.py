@@ -67,9 +67,13 @@ class LossOptions(CommonOptions):
             tv_weight=recipe.tv_weight if self.tv_weight is None else self.tv_weight,
         )
 
+    def recipe_of(self, network: Network) -> Recipe | None:
+        """What is asked of a network unless these options say otherwise."""
+        return network.recipe
+
     def _recipe(self, network: Network) -> Recipe:
         content, style = layers(self.content_layers), layers(self.style_layers)
-        recipe = network.recipe
+        recipe = self.recipe_of(network)
         if recipe is not None:
             return replace(recipe, content=content or recipe.content, style=style or recipe.style)
         if not content or not style:

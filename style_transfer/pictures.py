@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SHOWN = 12  # frames in the grid of a run
+_CELL, _GAP = 190, 4  # pixels of a table: width of a picture, and the lines between two
 
 
 def before_after(content: Picture | None, styles: Sequence[Picture], result: Picture) -> Figure:
@@ -52,17 +53,33 @@ def table(
     contents: Mapping[str, Picture],
     styles: Mapping[str, Picture],
     results: Mapping[tuple[str, str], Picture],
-) -> Figure:
-    """A row for each content and a column for each style, both of them shown at the edges."""
-    height = max(result.shape[0] for result in results.values())
-    blank = np.full((height, height, 3), 255, np.uint8)
-    shown = [blank, *(_of_height(style, height) for style in styles.values())]
-    titles = ["", *(name.replace("_", " ") for name in styles)]
+) -> Picture:
+    """A row for each content and a column for each style, which stand at the edges."""
+    corner = np.full((_CELL * 3 // 4, _CELL, 3), 255, np.uint8)
+    rows = [[corner, *(_cut(style, corner.shape[0], _CELL) for style in styles.values())]]
     for name, content in contents.items():
-        row = [results[name, style] for style in styles]
-        shown += [_of_height(content, row[0].shape[0]), *row]
-        titles += [""] * (1 + len(row))
-    return viz.image_grid(shown, titles, columns=1 + len(styles), size=1.9)
+        row = [content, *(results[name, style] for style in styles)]
+        height = round(_CELL * row[1].shape[0] / row[1].shape[1])
+        rows.append([_cut(one, height, _CELL) for one in row])
+    return np.concatenate([_beside(row) for row in rows])
+
+
+def _beside(row: Sequence[Picture]) -> Picture:
+    """Pictures of one size in a row, with white lines between them and below."""
+    return np.concatenate(
+        [np.pad(one, ((0, _GAP), (0, _GAP), (0, 0)), constant_values=255) for one in row], axis=1
+    )
+
+
+def _cut(picture: Picture, height: int, width: int) -> Picture:
+    """The middle of a picture, as large as the shape allows, scaled to it."""
+    scale = max(height / picture.shape[0], width / picture.shape[1])
+    shape = (
+        max(height, round(picture.shape[0] * scale)),
+        max(width, round(picture.shape[1] * scale)),
+    )
+    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
+    return resize(picture, shape, "lanczos")[top : top + height, left : left + width]
 
 
 def losses(metrics: Sequence[Mapping[str, Any]]) -> Figure:

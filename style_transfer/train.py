@@ -22,6 +22,7 @@ from core.training.trainer import Figures, Trainer, evaluate
 from style_transfer import pictures
 from style_transfer.crops import Batch, Crops, batch_of, photographs, source, square
 from style_transfer.fast import paint
+from style_transfer.network import FAST_RECIPES, Network, Pooling, Recipe
 from style_transfer.objective import Objective, tensor_of
 from style_transfer.options import LossOptions
 from style_transfer.stylise import fitted, floats
@@ -40,6 +41,9 @@ class Options(LossOptions, TrainingOptions):
 
     data: tuple[str, ...] = ("photographs",)
     """Folders of training pictures; or photographs (ship with scikit-image), or flowers."""
+
+    pooling: Pooling = "average"
+    """Max pooling leaves a fine grid in the pictures."""
 
     size: int = 128
     """Side of the squares that the network is trained on, in pixels."""
@@ -72,6 +76,10 @@ class Options(LossOptions, TrainingOptions):
         ):
             if value < least:
                 raise ValueError(f"--{name} is {value}; expected {least} or more")
+
+    def recipe_of(self, network: Network) -> Recipe | None:
+        """That of the fast form."""
+        return FAST_RECIPES.get(network.name)
 
 
 def main(options: Options) -> None:
