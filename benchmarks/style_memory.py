@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.cli import run_command
+from style_transfer.options import require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +36,7 @@ class Options:
     """Whether activations between the taps are computed again."""
 
     def __post_init__(self) -> None:
-        for flag, value in (("--size", self.size), ("--iterations", self.iterations)):
-            if value < 1:
-                raise ValueError(f"{flag} is {value}; expected 1 or more")
+        require(1, size=self.size, iterations=self.iterations)
 
 
 def main(options: Options) -> None:
@@ -73,15 +72,10 @@ def measure(network: str, size: int, iterations: int, recompute: bool) -> dict[s
     assert recipe is not None
     content, style = (resize(one, (size, size)) for one in photographs())
     settings = Settings(
-        weights=Weights(
-            content=recipe.content,
-            style=recipe.style,
-            style_weight=recipe.style_weight,
-            tv_weight=recipe.tv_weight,
-        ),
+        weights=Weights.of(recipe),
         descent=Descent(iterations=iterations),
         sizes=(size,),
-        recompute=recompute,
+        recompute="always" if recompute else "never",
     )
     before, start = peak_memory_mb(), time.perf_counter()
     done = Stylisation(looking, settings, content, [(style, 1.0)]).run(lambda at, losses: False)

@@ -17,7 +17,7 @@ from core.training.run import Run
 from style_transfer import pictures
 from style_transfer.network import Network
 from style_transfer.optimise import Descent
-from style_transfer.options import LossOptions
+from style_transfer.options import LossOptions, require
 from style_transfer.stylise import Settings, Stylisation
 
 _NAMES = {
@@ -45,9 +45,7 @@ class Options(LossOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for flag, value in (("--size", self.size), ("--iterations", self.iterations)):
-            if value < 1:
-                raise ValueError(f"{flag} is {value}; expected 1 or more")
+        require(1, size=self.size, iterations=self.iterations)
 
 
 def main(options: Options) -> None:

@@ -22,7 +22,7 @@ from core import functional as F
 from core import no_grad
 from core.device import Array
 from core.tensor import Tensor, record
-from style_transfer.network import Layers, Network
+from style_transfer.network import Layers, Network, Recipe
 
 FloatPicture = NDArray[np.float32]
 """(H, W, 3), RGB in 0..1; an optimiser may leave that range."""
@@ -42,6 +42,16 @@ class Weights:
 
     normalise_gradients: bool = False
     """Give each layer's gradient, where it enters the network, its weight as its L1 norm."""
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Weights:
+        """What a network's recipe says."""
+        return cls(
+            content=recipe.content,
+            style=recipe.style,
+            style_weight=recipe.style_weight,
+            tv_weight=recipe.tv_weight,
+        )
 
 
 @dataclass(frozen=True)

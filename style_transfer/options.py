@@ -37,14 +37,12 @@ class LossOptions(CommonOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = {
-            "content-weight": self.content_weight,
-            "style-weight": self.style_weight,
-            "tv-weight": self.tv_weight,
-        }
-        for name, weight in given.items():
-            if weight is not None and not 0 <= weight < float("inf"):
-                raise ValueError(f"--{name} is {weight}; expected 0 or more")
+        require(
+            0,
+            content_weight=self.content_weight,
+            style_weight=self.style_weight,
+            tv_weight=self.tv_weight,
+        )
 
     def load_network(self) -> Network:
         """The network that looks; raises as `network.load` does."""
@@ -58,13 +56,12 @@ class LossOptions(CommonOptions):
 
     def loss_weights(self, network: Network) -> Weights:
         """What counts how much: the network's recipe, and what these options change."""
-        recipe = self._recipe(network)
-        return Weights(
-            content=recipe.content,
-            style=recipe.style,
+        weights = Weights.of(self._recipe(network))
+        return replace(
+            weights,
             content_weight=self.content_weight,
-            style_weight=recipe.style_weight if self.style_weight is None else self.style_weight,
-            tv_weight=recipe.tv_weight if self.tv_weight is None else self.tv_weight,
+            style_weight=weights.style_weight if self.style_weight is None else self.style_weight,
+            tv_weight=weights.tv_weight if self.tv_weight is None else self.tv_weight,
         )
 
     def recipe_of(self, network: Network) -> Recipe | None:
@@ -82,6 +79,13 @@ class LossOptions(CommonOptions):
                 "--style-layers"
             )
         return Recipe(content, style, style_weight=30.0, tv_weight=5.0)
+
+
+def require(least: float, **values: float | None) -> None:
+    """Raise ValueError for a flag, in the words of the command line, that is below `least`."""
+    for name, value in values.items():
+        if value is not None and not least <= value < float("inf"):
+            raise ValueError(f"--{name.replace('_', '-')} is {value}; expected {least} or more")
 
 
 def layers(given: Iterable[str]) -> Layers:

@@ -16,10 +16,18 @@ from style_transfer.colors import Colors
 from style_transfer.network import Network, normalise_activations
 from style_transfer.objective import tensor_of
 from style_transfer.optimise import Descent, Optimizer
-from style_transfer.options import LossOptions
+from style_transfer.options import LossOptions, require
 from style_transfer.reconstruct import by_layer
 from style_transfer.session import folder_of, picture_of, work
-from style_transfer.stylise import Init, Settings, Stylisation, fitted, floats, regions_of
+from style_transfer.stylise import (
+    Init,
+    Recompute,
+    Settings,
+    Stylisation,
+    fitted,
+    floats,
+    regions_of,
+)
 
 Task = Literal["transfer", "texture", "reconstruct", "fast"]
 # The options that painting in one pass heeds.
@@ -54,9 +62,9 @@ class Options(LossOptions):
     history: int = Descent.history
     """Steps that L-BFGS remembers."""
 
-    recompute: bool | None = None
-    """Compute the layers between the taps again in the backward pass instead of keeping them: half
-    the memory for a third more time; by default from 768 pixels on."""
+    recompute: Recompute = "auto"
+    """Keep the activations of the named layers alone, and compute those between them again: less
+    memory with deep networks, more time; auto does so from 768 pixels on."""
 
     normalise_gradients: bool = False
     """Give each layer's gradient its weight as its size; with Adam."""
@@ -87,19 +95,14 @@ class Options(LossOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        numbers = ("iterations", "history", *[f"size {n}" for n in range(len(self.size))])
-        values = (self.iterations, self.history, *self.size)
-        for name, value in zip(numbers, values, strict=True):
-            if value < 1:
-                raise ValueError(f"--{name.split()[0]} is {value}; expected 1 or more")
+        require(1, iterations=self.iterations, history=self.history, size=min(self.size, default=1))
+        require(0, save_every=self.save_every)
         if not self.size or list(self.size) != sorted(set(self.size)):
             raise ValueError(f"--size is {self.size}; expected one size, or several that rise")
         positive = {"lr": self.lr, "style-scale": self.style_scale}
         for name, number in positive.items():
             if not 0 < number < float("inf"):
                 raise ValueError(f"--{name} is {number}; expected more than 0")
-        if self.save_every < 0:
-            raise ValueError(f"--save-every is {self.save_every}; expected 0 or more")
         if self.normalise_gradients and self.optimizer == "lbfgs":
             raise ValueError(
                 "--normalise-gradients makes a gradient that is none of the loss, which L-BFGS "

@@ -23,8 +23,9 @@ from style_transfer.objective import FloatPicture, Losses, Objective, Weights, t
 from style_transfer.optimise import Descent, descend
 
 Init = Literal["content", "style", "noise"]
+Recompute = Literal["auto", "always", "never"]
 RECOMPUTED = 768
-"""The longer side from which activations are computed again unless settings say otherwise."""
+"""The longer side from which "auto" computes activations again."""
 
 LEAST_SIDE = 32
 """Below, the deepest default layers have nothing to see."""
@@ -44,8 +45,8 @@ class Settings:
     """Length of a style picture's longer side, over that of the result's."""
 
     colors: Colors = "style"
-    recompute: bool | None = None
-    """Keep the named layers only; None is yes from RECOMPUTED pixels on, in a chain of layers."""
+    recompute: Recompute = "auto"
+    """Keep the named layers only; auto is from RECOMPUTED pixels on, in a chain of layers."""
 
     seed: int = 0
 
@@ -116,10 +117,9 @@ class Stylisation:
         if content is not None and self.settings.colors == "luminance":
             content = luminance(content)
         target = None if content is None else tensor_of(content)
-        recompute = self.settings.recompute
-        if recompute is None:
+        weights, recompute = self.settings.weights, self.settings.recompute == "always"
+        if self.settings.recompute == "auto":
             recompute = size >= RECOMPUTED and len(self.network.chain) > 0
-        weights = self.settings.weights
         return Objective(self.network, weights, target, styles, regions, recompute=recompute)
 
     def content(self, size: int) -> FloatPicture | None:

@@ -24,8 +24,8 @@ from style_transfer.crops import Batch, Crops, batch_of, photographs, source, sq
 from style_transfer.fast import paint
 from style_transfer.network import FAST_RECIPES, Network, Pooling, Recipe
 from style_transfer.objective import Objective, tensor_of
-from style_transfer.options import LossOptions
-from style_transfer.stylise import fitted, floats
+from style_transfer.options import LossOptions, require
+from style_transfer.stylise import LEAST_SIDE, fitted, floats
 from style_transfer.transform import TransformNet, card_of
 
 STYLE = "style.safetensors"
@@ -68,14 +68,8 @@ class Options(LossOptions, TrainingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, value, least in (
-            ("size", self.size, 32),
-            ("style-size", self.style_size, 32),
-            ("width", self.width, 1),
-            ("blocks", self.blocks, 1),
-        ):
-            if value < least:
-                raise ValueError(f"--{name} is {value}; expected {least} or more")
+        require(LEAST_SIDE, size=self.size, style_size=self.style_size)
+        require(1, width=self.width, blocks=self.blocks)
 
     def recipe_of(self, network: Network) -> Recipe | None:
         """That of the fast form."""

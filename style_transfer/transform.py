@@ -25,10 +25,13 @@ class TransformNet(nn.Module):
     Two convolutions of stride 2, `blocks` residual ones, and back by enlarging and convolving,
     which leaves no checkerboard (Odena et al. 2016); instance normalisation behind each (Ulyanov
     et al. 2016). Johnson's has `width` 32 and 5 blocks: 1,677,635 parameters here; 16 has 424,099.
+    Raises ValueError for a width outside 1 to 256, or blocks outside 1 to 32.
     """
 
     def __init__(self, width: int = 16, blocks: int = 5) -> None:
         super().__init__()
+        if not 1 <= width <= 256 or not 1 <= blocks <= 32:
+            raise ValueError(f"TransformNet: width {width}, blocks {blocks}; expected 1 to 256, 32")
         self.width, self.blocks = width, blocks
         wide = 4 * width
         self.encoder = nn.Sequential(

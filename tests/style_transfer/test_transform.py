@@ -68,7 +68,14 @@ def test_other_files_are_refused(tmp_path: Path, weights: Path) -> None:
         load(weights)
     broken = tmp_path / "broken.safetensors"
     digits = build("simple_convnet")
-    for options in ("{", "[]", '{"width": -1}', '{"depth": 3}', '{"width": 1e99}'):
+    for options in (
+        "{",
+        "[]",
+        '{"width": -1}',
+        '{"depth": 3}',
+        '{"width": 1e99}',
+        '{"width": 100000}',
+    ):
         card = Card(architecture=transform.ARCHITECTURE, extra={"options": options})
         save_model(digits, broken, card)
         with pytest.raises(ValueError, match=r"broken\.safetensors: its header does not say how"):
