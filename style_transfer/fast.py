@@ -78,7 +78,7 @@ def named_pictures(paths: Iterable[Path]) -> list[tuple[Path, str]]:
     """The files, and those below the folders, each with the name of what is made of it.
 
     That is its own, below the folder that was given. Raises FileNotFoundError for what is not
-    there, and ValueError for an empty folder and for two files of one name.
+    there, and ValueError for nothing, an empty folder, and two files of one name.
     """
     found: dict[str, Path] = {}
     for path in paths:
@@ -94,4 +94,6 @@ def named_pictures(paths: Iterable[Path]) -> list[tuple[Path, str]]:
             if name.as_posix() in found:
                 raise ValueError(f"{found[name.as_posix()]} and {one} would both become {name}")
             found[name.as_posix()] = one
+    if not found:
+        raise ValueError("nothing to paint: expected pictures, or folders of them")
     return [(path, name) for name, path in found.items()]

@@ -62,7 +62,7 @@ FAST_RECIPES: Mapping[str, Recipe] = MappingProxyType(
         name: replace(
             recipe,
             content=_evenly("relu3_2") if recipe is _VGG else recipe.content,
-            style_weight=4.0,
+            style_weight=8.0,
         )
         for name, recipe in RECIPES.items()
     }

@@ -80,6 +80,7 @@ def test_what_is_refused_leaves_no_folder(quick: dict[str, Any], tmp_path: Path)
     (tmp_path / "empty").mkdir()
     one = folder / "0000.png"
     for change, reason in (
+        ({"pictures": ()}, "nothing to paint"),
         ({"pictures": (tmp_path / "no.png",)}, "no.png: no such picture or folder"),
         ({"pictures": (tmp_path / "empty",)}, "empty: no pictures in this folder"),
         ({"pictures": (one, folder)}, "would both become 0000.png"),
