@@ -54,9 +54,12 @@ def checkpoint(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
                 again, leaves = run()
         finally:
             dev.random.load_state_dict(before)
-        assert again.node is not None
+        root = again.node
+        assert root is not None
+        # Its array goes when the walk is past it.
+        del again
         ends = [*leaves, *outside]
-        found = walk_backward(again.node, gy, targets=ends)
+        found = walk_backward(root, gy, targets=ends)
         return tuple(found.get(end) for end in ends)
 
     given = _nodes(inputs, needed)

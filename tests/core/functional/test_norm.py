@@ -16,6 +16,24 @@ from tests.core.functional.peer import agree, channels_last, close, values
 SHAPES = [(4, 3), (2, 3, 5), (3, 4, 5, 7), (1, 1, 3, 2), (2, 2, 3, 2, 3)]
 
 
+def test_one_instance_alone_is_as_in_a_batch() -> None:
+    x, w, b = values(2, 3, 4, 5), values(3), values(3, seed=1)
+    found = []
+    for part in (x, x[:1], x[1:]):
+        tensors = [Tensor(a, requires_grad=True) for a in (part, w, b)]
+        running = np.zeros(3), np.ones(3)
+        y = F.instance_norm(tensors[0], *running, *tensors[1:])
+        (y**3).sum().backward()
+        found.append([y, *(t.grad for t in tensors), *running])
+    both, first, second = found
+    for of_both, one, other in zip(both[:2], first[:2], second[:2], strict=True):
+        close(of_both, np.concatenate([one, other]))
+    for of_both, one, other in zip(both[2:4], first[2:4], second[2:4], strict=True):
+        close(of_both, np.asarray(one) + np.asarray(other))
+    for of_both, one, other in zip(both[4:], first[4:], second[4:], strict=True):
+        close(of_both, (one + other) / 2)
+
+
 def test_batch_norm_centres_and_scales_each_channel() -> None:
     x = np.array([[1.0, 10], [3, 30]])
     y = F.batch_norm(x, None, None, np.array([2.0, 1]), np.array([5.0, 0]), training=True, eps=0.0)
