@@ -75,7 +75,7 @@ def measure(network: str, size: int, iterations: int, recompute: bool) -> dict[s
         weights=Weights.of(recipe),
         descent=Descent(iterations=iterations),
         sizes=(size,),
-        recompute="always" if recompute else "never",
+        recompute=recompute,
     )
     before, start = peak_memory_mb(), time.perf_counter()
     done = Stylisation(looking, settings, content, [(style, 1.0)]).run(lambda at, losses: False)

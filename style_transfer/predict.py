@@ -21,7 +21,6 @@ from style_transfer.reconstruct import by_layer
 from style_transfer.session import folder_of, picture_of, work
 from style_transfer.stylise import (
     Init,
-    Recompute,
     Settings,
     Stylisation,
     fitted,
@@ -62,9 +61,8 @@ class Options(LossOptions):
     history: int = Descent.history
     """Steps that L-BFGS remembers."""
 
-    recompute: Recompute = "auto"
-    """Keep the activations of the named layers alone, and compute those between them again: less
-    memory with deep networks, more time; auto does so from 768 pixels on."""
+    recompute: bool = False
+    """Keep the activations of the named layers alone, and compute those between them again."""
 
     normalise_gradients: bool = False
     """Give each layer's gradient its weight as its size; with Adam."""

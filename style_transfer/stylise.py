@@ -23,10 +23,6 @@ from style_transfer.objective import FloatPicture, Losses, Objective, Weights, t
 from style_transfer.optimise import Descent, descend
 
 Init = Literal["content", "style", "noise"]
-Recompute = Literal["auto", "always", "never"]
-RECOMPUTED = 768
-"""The longer side from which "auto" computes activations again."""
-
 LEAST_SIDE = 32
 """Below, the deepest default layers have nothing to see."""
 
@@ -45,8 +41,8 @@ class Settings:
     """Length of a style picture's longer side, over that of the result's."""
 
     colors: Colors = "style"
-    recompute: Recompute = "auto"
-    """Keep the named layers only; auto is from RECOMPUTED pixels on, in a chain of layers."""
+    recompute: bool = False
+    """Keep the activations of the named layers only, and compute the others again."""
 
     seed: int = 0
 
@@ -117,10 +113,10 @@ class Stylisation:
         if content is not None and self.settings.colors == "luminance":
             content = luminance(content)
         target = None if content is None else tensor_of(content)
-        weights, recompute = self.settings.weights, self.settings.recompute == "always"
-        if self.settings.recompute == "auto":
-            recompute = size >= RECOMPUTED and len(self.network.chain) > 0
-        return Objective(self.network, weights, target, styles, regions, recompute=recompute)
+        settings = self.settings
+        return Objective(
+            self.network, settings.weights, target, styles, regions, recompute=settings.recompute
+        )
 
     def content(self, size: int) -> FloatPicture | None:
         """The content picture at a size."""

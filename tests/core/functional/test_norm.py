@@ -22,16 +22,17 @@ def test_one_instance_alone_is_as_in_a_batch() -> None:
     for part in (x, x[:1], x[1:]):
         tensors = [Tensor(a, requires_grad=True) for a in (part, w, b)]
         running = np.zeros(3), np.ones(3)
-        y = F.instance_norm(tensors[0], *running, *tensors[1:])
+        one, weight, bias = tensors
+        y = F.instance_norm(one, running[0], running[1], weight, bias)
         (y**3).sum().backward()
-        found.append([y, *(t.grad for t in tensors), *running])
-    both, first, second = found
-    for of_both, one, other in zip(both[:2], first[:2], second[:2], strict=True):
-        close(of_both, np.concatenate([one, other]))
-    for of_both, one, other in zip(both[2:4], first[2:4], second[2:4], strict=True):
-        close(of_both, np.asarray(one) + np.asarray(other))
-    for of_both, one, other in zip(both[4:], first[4:], second[4:], strict=True):
-        close(of_both, (one + other) / 2)
+        gradients = [np.asarray(t.grad) for t in tensors]
+        found.append([y.numpy(), *gradients, *running])
+    for both, one, other in zip(*(part[:2] for part in found), strict=True):
+        close(both, np.concatenate([one, other]))
+    for both, one, other in zip(*(part[2:4] for part in found), strict=True):
+        close(both, one + other)
+    for both, one, other in zip(*(part[4:] for part in found), strict=True):
+        close(both, (one + other) / 2)
 
 
 def test_batch_norm_centres_and_scales_each_channel() -> None:
