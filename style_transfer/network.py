@@ -62,12 +62,13 @@ FAST_RECIPES: Mapping[str, Recipe] = MappingProxyType(
         name: replace(
             recipe,
             content=_evenly("relu3_2") if recipe is _VGG else recipe.content,
-            style_weight=8.0,
+            style_weight=10.0,
+            tv_weight=10.0,
         )
         for name, recipe in RECIPES.items()
     }
 )
-"""For the network that paints in one pass: it cannot start from the content, and has to keep it."""
+"""For the network that paints in one pass: it has no content to start from, but one to keep."""
 
 
 @dataclass(frozen=True)

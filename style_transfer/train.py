@@ -48,7 +48,7 @@ class Options(LossOptions, TrainingOptions):
     size: int = 128
     """Side of the squares that the network is trained on, in pixels."""
 
-    style_size: int = 256
+    style_size: int = 384
     """Longer side of the style picture: larger gives larger strokes."""
 
     width: int = 16
