@@ -80,8 +80,8 @@ class Objective:
     `styles` are (1, 3, H, W) in 0..1 with a weight each: their Gram matrices are blended. With
     `regions`, one (H, W) in 0..1 for each style, each region has its own style instead (Gatys et
     al. 2017, section 4.1). Without `content` there is only texture, without `styles` only content.
-    `recompute` as in `Network.features`.
-    Raises ValueError for a layer that the network does not have, and when nothing is asked for.
+    `recompute` is that of `Network.features`. Raises ValueError for a layer that the network does
+    not have, and when nothing is asked for.
     """
 
     def __init__(

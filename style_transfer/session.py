@@ -41,8 +41,7 @@ def work(
     """Run a job in a folder; the picture it made, saved there as `name`.
 
     With `save_every` a frame is kept every so many iterations, and an animation and a grid made of
-    them.
-    Ctrl-C saves the best picture so far and raises KeyboardInterrupt; `resume` goes on from
+    them. Ctrl-C saves the best picture so far and raises KeyboardInterrupt; `resume` goes on from
     there.
     """
     session = _Session(job, run, name, save_every)
