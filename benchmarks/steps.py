@@ -244,6 +244,7 @@ STEPS = (
     Step("resnet20", "ResNet-20 CIFAR, momentum", resnet20, 1.0, 128, (3, 32, 32)),
     Step("segnet", "SegNet (VGG-16 encoder), 11 classes", segnet, 0.9, 1, (3, 360, 480)),
     Step("style", "VGG-19 style iteration", style, 0.7, 1, (3, 256, 256)),
+    Step("style_512", "VGG-19 style iteration, 512 pixels", style, 0.7, 1, (3, 512, 512)),
     Step("dcgan", "DCGAN step (D and G)", dcgan, 1.0, 64, (3, 64, 64)),
     Step("nic", "NIC: LSTM 512, 5,000 words", caption, 1.0, 64, (20,)),
     Step("dqn", "DQN update, Nature network", dqn, 1.0, 32, (4, 84, 84)),

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 from core.device import default_dtype, get_default_dtype, seed
 from core.gradient_check import gradient_check, numerical_gradient
 from core.kernels.threads import get_num_threads, set_num_threads
-from core.tape import is_grad_enabled, no_grad
+from core.recompute import checkpoint
+from core.tape import enable_grad, is_grad_enabled, no_grad
 from core.tensor import Parameter, Tensor, grad, tensor
 
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ __version__ = "0.1.0"
 __all__ = [
     "Parameter",
     "Tensor",
+    "checkpoint",
     "default_dtype",
+    "enable_grad",
     "get_default_dtype",
     "get_num_threads",
     "grad",

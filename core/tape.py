@@ -3,6 +3,9 @@
 A node is not a tensor. It holds its parents (nodes) and one closure over arrays, so that an
 activation which no backward pass needs dies in the forward pass, and all of them die while
 the backward pass walks over them (book, chapter 5: the computational graph).
+
+One node is unlike the others: that of `core.checkpoint` (recompute.py) holds the function that
+made its result, and its backward records and walks a graph of its own, which nobody else sees.
 """
 
 from __future__ import annotations
@@ -106,7 +109,20 @@ def is_grad_enabled() -> bool:
 @contextmanager
 def no_grad() -> Iterator[None]:
     """Record nothing inside: results need no gradient (same meaning as in PyTorch)."""
-    before, _mode.enabled = _mode.enabled, False
+    with _grad_mode(False):
+        yield
+
+
+@contextmanager
+def enable_grad() -> Iterator[None]:
+    """Record inside, in a `no_grad` too (same meaning as in PyTorch)."""
+    with _grad_mode(True):
+        yield
+
+
+@contextmanager
+def _grad_mode(enabled: bool) -> Iterator[None]:
+    before, _mode.enabled = _mode.enabled, enabled
     try:
         yield
     finally:
@@ -159,14 +175,16 @@ def walk_backward(
     while waiting:
         _, node = heapq.heappop(waiting)
         g = flowing.pop(node)
+        if node.is_leaf:
+            last = [g]
+            del g
+            if targets is None and node.keeps_grad:
+                _accumulate(node, last)
+            elif targets is not None and node in targets:
+                found[node] = _own(last)
+            continue
         if targets is not None and node in targets:
             found[node] = g.copy(order="K")
-        if node.is_leaf:
-            if targets is None and node.keeps_grad:
-                last = [g]
-                del g
-                _accumulate(node, last)
-            continue
         if targets is None and node.keeps_grad:
             _accumulate(node, [g])
         parents = node.parents
@@ -191,11 +209,15 @@ def _accumulate(node: Node, gradients: list[Array]) -> None:
     """Add the one gradient in the list, which is emptied: it owns the gradient, no name does."""
     if node.grad is not None:
         node.grad += gradients.pop()
-    elif _only_here(gradients):
-        node.grad = gradients.pop()
     else:
-        # What a backward returns may be shared with another gradient.
-        node.grad = gradients.pop().copy(order="K")
+        node.grad = _own(gradients)
+
+
+def _own(gradients: list[Array]) -> Array:
+    """The one gradient in the list, which is emptied; a copy where somebody else may have it."""
+    if _only_here(gradients):
+        return gradients.pop()
+    return gradients.pop().copy(order="K")
 
 
 def _only_here(arrays: list[Array]) -> bool:

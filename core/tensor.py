@@ -572,15 +572,20 @@ def record(y: Array, operands: Sequence[Any], backward: Backward, name: str = ""
     None for each operand. It closes over arrays, never over tensors. Operands that need no
     gradient (numbers, arrays, frozen parameters) are remembered only to check their version.
     """
-    result = Tensor(y)
     needs = requires_grad(*operands)
     if not any(needs):
-        return result
+        return Tensor(y)
     nodes = [x.node if isinstance(x, Tensor) else None for x in operands]
     watched = tuple((n, n.version) for n in nodes if n is not None and n.is_leaf)
     parents = tuple(n if needed else None for n, needed in zip(nodes, needs, strict=True))
     name = name or backward.__qualname__.partition(".")[0]
-    result._node = Node(result.shape, name, parents, backward, watched)
+    return from_node(y, Node(y.shape, name, parents, backward, watched))
+
+
+def from_node(y: Array, node: Node) -> Tensor:
+    """A tensor with the array `y` at a place in the graph that is there already."""
+    result = Tensor(y)
+    result._node = node
     return result
 
 

@@ -10,6 +10,7 @@ from core.training.run import Run
 from style_transfer.network import load
 from style_transfer.objective import Weights
 from style_transfer.optimise import Descent
+from style_transfer.options import require
 from style_transfer.predict import finish
 from style_transfer.session import work
 from style_transfer.stylise import Settings, Stylisation
@@ -33,9 +34,7 @@ class Options(CommonOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for flag, value in (("--size", self.size), ("--iterations", self.iterations)):
-            if value < 1:
-                raise ValueError(f"{flag} is {value}; expected 1 or more")
+        require(1, size=self.size, iterations=self.iterations)
 
 
 def main(options: Options) -> None:
@@ -47,12 +46,7 @@ def main(options: Options) -> None:
         raise ValueError(f"--network {network.name} has no default layers; predict takes any")
     content, style = photographs()
     settings = Settings(
-        weights=Weights(
-            content=recipe.content,
-            style=recipe.style,
-            style_weight=recipe.style_weight,
-            tv_weight=recipe.tv_weight,
-        ),
+        weights=Weights.of(recipe),
         descent=Descent(iterations=options.iterations),
         sizes=(options.size,),
         seed=options.seed,

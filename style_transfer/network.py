@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from core import checkpoint, models, nn
 from core import functional as F
-from core import models, nn
 from core.tensor import Tensor
 
 Pooling = Literal["max", "average"]
@@ -57,6 +57,18 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "vgg19": _VGG,
     }
 )
+FAST_RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        name: replace(
+            recipe,
+            content=_evenly("relu3_2") if recipe is _VGG else recipe.content,
+            style_weight=10.0,
+            tv_weight=10.0,
+        )
+        for name, recipe in RECIPES.items()
+    }
+)
+"""For the network that paints in one pass: it has no content to start from, but one to keep."""
 
 
 @dataclass(frozen=True)
@@ -81,21 +93,56 @@ class Network:
         """The default layers and weights, where there are any for this network."""
         return RECIPES.get(self.name)
 
-    def features(self, picture: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
-        """Activations by layer for a picture (1, 3, H, W) in 0..1, with its gradient's graph.
+    @property
+    def chain(self) -> nn.Sequential:
+        """Its layers that run one after the other, as in VGG, SqueezeNet and the backbone."""
+        found = getattr(self.model, "features", None)
+        return found if isinstance(found, nn.Sequential) else nn.Sequential()
 
-        Nothing behind the last of `names` runs. Raises ValueError for a layer that the network
-        does not have and for a picture too small for it.
+    def features(
+        self,
+        picture: Tensor,
+        names: Iterable[str],
+        *,
+        each: Callable[[str, Tensor], Any] = lambda name, tap: tap,
+        recompute: bool = False,
+    ) -> dict[str, Any]:
+        """Activations by layer for pictures (N, 3, H, W) in 0..1, with their gradient's graph.
+
+        Nothing behind the last of `names` runs. What `each(name, activation)` makes of an
+        activation is given in its place. With `recompute` no activation between those asked for is
+        kept: they are computed again in the backward pass. Raises ValueError for a layer that the
+        network does not have, for one inside another when recomputing, and for a picture too small.
         """
         factor, shift = (Tensor(part.astype(picture.dtype)).to(self.device) for part in self._scale)
-        taps = models.features(self.model, names)
+        taps = models.features(self.model, names, each)
+        seen = picture.to(self.device) * factor + shift
         try:
-            return taps(picture.to(self.device) * factor + shift)
+            return self._segments(seen, taps.paths, each) if recompute else taps(seen)
         except ValueError as error:
             size = "x".join(map(str, picture.shape[:1:-1]))
             raise ValueError(
                 f"{self.name} cannot see a picture of {size} pixels: {error}"
             ) from None
+
+    def _segments(
+        self, x: Tensor, paths: Mapping[str, str], each: Callable[[str, Tensor], Any]
+    ) -> dict[str, Any]:
+        """What `each` makes of the activations at the paths; what is between two is not kept."""
+        chain = self.chain
+        places = {f"features.{number}": number for number in range(len(chain))}
+        unknown = [name for name, path in paths.items() if path not in places]
+        if unknown:
+            raise ValueError(f"it cannot be recomputed up to {unknown[0]}, no layer of a chain")
+        found: dict[str, Any] = {}
+        start = 0
+        for name, path in sorted(paths.items(), key=lambda item: places[item[1]]):
+            part = chain[start : places[path] + 1]
+            # A convolution with its ReLU keeps nothing but its result.
+            x = checkpoint(part, x) if len(part) > 2 else part(x)
+            start += len(part)
+            found[name] = each(name, x)
+        return {name: found[name] for name in paths}
 
 
 def load(
@@ -151,7 +198,7 @@ def normalise_activations(network: Network, pictures: Iterable[Tensor]) -> None:
     (Gatys et al. 2016, section 2). Raises ValueError for a network that is not a chain of
     convolutions with ReLU, as VGG and the backbone are.
     """
-    chain = list(getattr(network.model, "features", ()))
+    chain = list(network.chain)
     kinds = nn.Conv2d | nn.ReLU | nn.MaxPool2d | nn.AvgPool2d
     pairs = [(number, layer) for number, layer in enumerate(chain) if isinstance(layer, nn.Conv2d)]
     if not pairs or not all(isinstance(layer, kinds) for layer in chain):
@@ -182,8 +229,11 @@ def _mean_activations(
     sums, count = [np.zeros(1)] * len(names), 0
     with no_grad():
         for picture in pictures:
-            found = network.features(picture, names)
-            channels = [F.mean(found[name], (0, 2, 3)).numpy().astype(float) for name in names]
-            sums = [total + one for total, one in zip(sums, channels, strict=True)]
+            found = network.features(picture, names, each=_channel_means)
+            sums = [total + found[name] for total, name in zip(sums, names, strict=True)]
             count += 1
     return [total / count for total in sums]
+
+
+def _channel_means(name: str, tap: Tensor) -> np.ndarray:
+    return F.mean(tap, (0, 2, 3)).numpy().astype(float)

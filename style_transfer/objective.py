@@ -9,6 +9,7 @@ set of weights suits all layers and networks).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from core import functional as F
 from core import no_grad
 from core.device import Array
 from core.tensor import Tensor, record
-from style_transfer.network import Layers, Network
+from style_transfer.network import Layers, Network, Recipe
 
 FloatPicture = NDArray[np.float32]
 """(H, W, 3), RGB in 0..1; an optimiser may leave that range."""
@@ -41,6 +42,16 @@ class Weights:
 
     normalise_gradients: bool = False
     """Give each layer's gradient, where it enters the network, its weight as its L1 norm."""
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Weights:
+        """What a network's recipe says."""
+        return cls(
+            content=recipe.content,
+            style=recipe.style,
+            style_weight=recipe.style_weight,
+            tv_weight=recipe.tv_weight,
+        )
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,8 @@ class Objective:
     `styles` are (1, 3, H, W) in 0..1 with a weight each: their Gram matrices are blended. With
     `regions`, one (H, W) in 0..1 for each style, each region has its own style instead (Gatys et
     al. 2017, section 4.1). Without `content` there is only texture, without `styles` only content.
-    Raises ValueError for a layer that the network does not have, and when nothing is asked for.
+    `recompute` is that of `Network.features`. Raises ValueError for a layer that the network does
+    not have, and when nothing is asked for.
     """
 
     def __init__(
@@ -79,8 +91,11 @@ class Objective:
         content: Tensor | None = None,
         styles: Sequence[tuple[Tensor, float]] = (),
         regions: Sequence[NDArray[np.float32]] = (),
+        *,
+        recompute: bool = False,
     ) -> None:
         self.network = network
+        self.recompute = recompute
         self.weights = weights
         self._content: dict[str, tuple[Tensor, float]] = {}
         self._style: list[dict[str, _Goal]] = []
@@ -89,21 +104,40 @@ class Objective:
         if regions and len(regions) != len(styles):
             raise ValueError(f"{len(regions)} regions for {len(styles)} styles, expected as many")
         with no_grad():
-            if content is not None and weights.content:
-                found = network.features(content, weights.content)
-                self._content = {name: (tap, _size(tap)) for name, tap in found.items()}
+            if content is not None:
+                self._content = self._wanted(content)
             if styles and weights.style:
                 self._style = self._goals(styles)
-        self._names = [*dict.fromkeys([*self._content, *(weights.style if self._style else ())])]
         if not self._names:
             raise ValueError("nothing to transfer: expected a content or a style, and layers of it")
+
+    def towards(self, content: Tensor) -> Objective:
+        """The loss of other pictures: their own contents (N, 3, H, W), the same styles."""
+        other = copy.copy(self)
+        with no_grad():
+            other._content = self._wanted(content)
+        return other
+
+    @property
+    def _names(self) -> list[str]:
+        """The layers that are looked at."""
+        return [*dict.fromkeys([*self._content, *(self.weights.style if self._style else ())])]
+
+    def _wanted(self, content: Tensor) -> dict[str, tuple[Tensor, float]]:
+        """What the content's layers are to become, each with its size."""
+        if not self.weights.content:
+            return {}
+        found = self.network.features(content, self.weights.content)
+        return {name: (tap, _size(tap)) for name, tap in found.items()}
 
     def _goals(self, styles: Sequence[tuple[Tensor, float]]) -> list[dict[str, _Goal]]:
         """The Gram matrices of each region; without regions, one blend of all."""
         grams = []
         for picture, weight in styles:
-            found = self.network.features(picture, self.weights.style)
-            grams.append(({name: F.gram_matrix(tap) for name, tap in found.items()}, weight))
+            found = self.network.features(
+                picture, self.weights.style, each=lambda name, tap: F.gram_matrix(tap)
+            )
+            grams.append((found, weight))
         if self._regions:
             return [{name: _Goal(g, _size(g)) for name, g in one.items()} for one, _ in grams]
         total = sum(weight for _, weight in grams)
@@ -114,25 +148,37 @@ class Objective:
         return [{name: _Goal(g, _size(g)) for name, g in blend.items()}]
 
     def losses(self, picture: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a picture (1, 3, H, W) to go down, and its parts before weighting."""
+        """The loss of pictures (N, 3, H, W) to go down, and its parts before weighting.
+
+        Of several pictures, each with a content of its own, it is the mean.
+        """
         weights = self.weights
         picture = picture.to(self.network.device)
-        found = self.network.features(picture, self._names)
-        parts: dict[str, Tensor] = {}
-        for name, (target, size) in self._content.items():
-            part = weights.content[name] * weights.content_weight
-            tap = self._weighed(found[name], part)
-            parts[f"content {name}"] = ((tap - target) ** 2).sum() / size
-        for name in weights.style if self._style else ():
-            part = weights.style[name] * weights.style_weight
-            tap = self._weighed(found[name], part)
-            parts[f"style {name}"] = self._style_loss(name, tap)
+        # A layer's loss is made as soon as the layer is there, so that in the backward pass the
+        # gradient of a large one is not made before its turn.
+        found = self.network.features(
+            picture, self._names, each=self._layer_losses, recompute=self.recompute
+        )
+        layers = {key: part for losses in found.values() for key, part in losses.items()}
+        parts = {key: layers[key] for key in sorted(layers)}
         parts["content"] = _sum(w * parts[f"content {n}"] for n, w in self._weighted("content"))
         parts["style"] = _sum(w * parts[f"style {n}"] for n, w in self._weighted("style"))
         parts["tv"] = total_variation(picture)
         total = weights.content_weight * parts["content"]
         total = total + weights.style_weight * parts["style"] + weights.tv_weight * parts["tv"]
         return total, parts
+
+    def _layer_losses(self, name: str, tap: Tensor) -> dict[str, Tensor]:
+        """A layer's content loss, style loss, or both, before weighting."""
+        weights, parts = self.weights, {}
+        if name in self._content:
+            target, size = self._content[name]
+            seen = self._weighed(tap, weights.content[name] * weights.content_weight)
+            parts[f"content {name}"] = ((seen - target) ** 2).sum() / size
+        if self._style and name in weights.style:
+            seen = self._weighed(tap, weights.style[name] * weights.style_weight)
+            parts[f"style {name}"] = self._style_loss(name, seen)
+        return parts
 
     def evaluate(self, picture: FloatPicture) -> tuple[Losses, FloatPicture]:
         """The losses of a picture and the gradient of their weighted sum, of its shape."""
@@ -179,7 +225,7 @@ class Objective:
 
 
 def _distance(gram: Tensor, goal: _Goal) -> Tensor:
-    return ((gram - goal.gram) ** 2).sum() / goal.size
+    return ((gram - goal.gram) ** 2).sum() / (goal.size * len(gram))
 
 
 def _size(target: Tensor) -> float:

@@ -2,48 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from core import viz
-from core.cli import CommonOptions, resolve_device, run_command
+from core.cli import resolve_device, run_command
 from core.data.images import Picture, read_image, save_image
 from core.training.run import METRICS, Run, read_metrics
-from style_transfer import pictures
+from style_transfer import fast, pictures, transform
 from style_transfer.colors import Colors
-from style_transfer.network import (
-    Layers,
-    Network,
-    Pooling,
-    Recipe,
-    load,
-    normalise_activations,
-)
-from style_transfer.objective import Weights, tensor_of
+from style_transfer.network import Network, normalise_activations
+from style_transfer.objective import tensor_of
 from style_transfer.optimise import Descent, Optimizer
+from style_transfer.options import LossOptions, require
 from style_transfer.reconstruct import by_layer
-from style_transfer.session import folder_of, work
-from style_transfer.stylise import Init, Settings, Stylisation, fitted, floats, regions_of
+from style_transfer.session import folder_of, picture_of, work
+from style_transfer.stylise import (
+    Init,
+    Settings,
+    Stylisation,
+    fitted,
+    floats,
+    regions_of,
+)
 
-Task = Literal["transfer", "texture", "reconstruct"]
+Task = Literal["transfer", "texture", "reconstruct", "fast"]
+# The options that painting in one pass heeds.
+_FAST = ("pictures", "task", "size", "weights", "device", "out", "data_root", "seed")
 _NORMALISED = 256  # pixels of the pictures that --normalise-activations looks at
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(CommonOptions):
+class Options(LossOptions):
     """Optimise a picture until it has one picture's content and others' style."""
 
     pictures: tuple[Path, ...]
     """The content, then one or more styles (JPEG, PNG, WebP, GIF); for a texture, styles alone; to
-    reconstruct, a content, and a style if you like."""
+    reconstruct, a content, and a style if you like; fast, any pictures and folders of them."""
 
     task: Task = "transfer"
-    """Transfer a style, synthesise its texture alone, or reconstruct pictures layer by layer."""
-
-    network: str = "backbone"
-    """The network that looks: backbone (ships), squeezenet1_0, vgg19, any of core.models."""
+    """Transfer a style, synthesise its texture alone, reconstruct pictures layer by layer, or paint
+    fast, in one pass of a network that was trained for one style (--weights; one ships)."""
 
     size: tuple[int, ...] = (512,)
     """Longer side of the result, in pixels; several, rising, go from coarse to fine."""
@@ -60,20 +61,8 @@ class Options(CommonOptions):
     history: int = Descent.history
     """Steps that L-BFGS remembers."""
 
-    content_layers: tuple[str, ...] = ()
-    """Layers for the content, each NAME or NAME=WEIGHT; by default the network's recipe."""
-
-    style_layers: tuple[str, ...] = ()
-    """Layers for the style, likewise."""
-
-    content_weight: float = 1.0
-    """Weight of the content loss."""
-
-    style_weight: float | None = None
-    """Weight of the style loss; by default the network's recipe."""
-
-    tv_weight: float | None = None
-    """Weight of the total variation, which smooths; by default the network's recipe."""
+    recompute: bool = False
+    """Keep the activations of the named layers alone, and compute those between them again."""
 
     normalise_gradients: bool = False
     """Give each layer's gradient its weight as its size; with Adam."""
@@ -93,9 +82,6 @@ class Options(CommonOptions):
     init: Init | None = None
     """What to start from; by default the content, or noise for a texture."""
 
-    pooling: Pooling = "max"
-    """Average pooling gives smoother pictures with VGG, as in the paper."""
-
     normalise_activations: bool = False
     """Scale the filters to a mean activation of 1, as in the paper; for VGG and the backbone."""
 
@@ -107,43 +93,39 @@ class Options(CommonOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        numbers = ("iterations", "history", *[f"size {n}" for n in range(len(self.size))])
-        values = (self.iterations, self.history, *self.size)
-        for name, value in zip(numbers, values, strict=True):
-            if value < 1:
-                raise ValueError(f"--{name.split()[0]} is {value}; expected 1 or more")
+        require(1, iterations=self.iterations, history=self.history, size=min(self.size, default=1))
+        require(0, save_every=self.save_every)
         if not self.size or list(self.size) != sorted(set(self.size)):
             raise ValueError(f"--size is {self.size}; expected one size, or several that rise")
         positive = {"lr": self.lr, "style-scale": self.style_scale}
         for name, number in positive.items():
             if not 0 < number < float("inf"):
                 raise ValueError(f"--{name} is {number}; expected more than 0")
-        weights = {
-            "content-weight": self.content_weight,
-            "style-weight": self.style_weight,
-            "tv-weight": self.tv_weight,
-            "save-every": self.save_every,
-        }
-        for name, weight in weights.items():
-            if weight is not None and not 0 <= weight < float("inf"):
-                raise ValueError(f"--{name} is {weight}; expected 0 or more")
         if self.normalise_gradients and self.optimizer == "lbfgs":
             raise ValueError(
                 "--normalise-gradients makes a gradient that is none of the loss, which L-BFGS "
                 "cannot follow: add --optimizer adam"
             )
+        if self.task == "fast":
+            self._refuse_all_but(_FAST)
+            if len(self.size) > 1:
+                raise ValueError(f"--size is {self.size}; fast takes one size")
+
+    def _refuse_all_but(self, names: Collection[str]) -> None:
+        """Refuse whatever was set and would do nothing."""
+        for one in fields(self):
+            if one.name not in names and getattr(self, one.name) != one.default:
+                flag = one.name.replace("_", "-")
+                raise ValueError(f"--{flag} has no meaning with --task {self.task}; leave it out")
 
 
 def main(options: Options) -> None:
     """Make the picture and say how far its losses went down."""
+    if options.task == "fast":
+        _fast(options)
+        return
     content, styles = _read(options)
-    network = load(
-        options.network,
-        options.weights,
-        data_root=options.data_root,
-        pooling=options.pooling,
-        device=resolve_device(options.device),
-    )
+    network = options.load_network()
     if options.normalise_activations:
         seen = [*([] if content is None else [content]), *styles]
         shown = [tensor_of(floats(one, fitted(one, _NORMALISED))) for one in seen]
@@ -158,9 +140,25 @@ def main(options: Options) -> None:
     job.objective(options.size[0])
     run = Run.create(folder_of(options.out), "style_transfer", "predict", options)
     result = work(job, run, save_every=options.save_every, resume=options.resume)
-    if options.out is not None and folder_of(options.out) is None:
-        save_image(options.out, result)
+    target = picture_of(options.out)
+    if target is not None:
+        save_image(target, result)
     finish(run, job, result, content, styles)
+
+
+def _fast(options: Options) -> None:
+    net, style = transform.load(options.weights)
+    net.to(resolve_device(options.device))
+    named = fast.named_pictures(options.pictures)
+    target = picture_of(options.out)
+    if target is not None and len(named) > 1:
+        raise ValueError(f"--out {target} is one picture, and {len(named)} are to be painted")
+    _refuse_to_overwrite(target, [path for path, _ in named])
+    run = Run.create(folder_of(options.out), "style_transfer", "predict", options)
+    figures = fast.paint_all(net, options.pictures, run, options.size[-1])
+    if target is not None:
+        save_image(target, read_image(run.folder / fast.PAINTED / named[0][1]))
+    run.finish({"style": style, **figures})
 
 
 def _reconstruct(
@@ -212,11 +210,14 @@ def _read(options: Options) -> tuple[Picture | None, list[Picture]]:
     if len(paths) < least:
         wanted = "a content picture and a style" if least == 2 else "one at least"
         raise ValueError(f"predict: {len(paths)} pictures, expected {wanted}")
-    target = options.out
-    if target is not None and target.resolve() in {path.resolve() for path in paths}:
-        raise ValueError(f"{target} would be overwritten; choose another --out")
+    _refuse_to_overwrite(options.out, paths)
     first, *others = [read_image(path) for path in paths]
     return (None, [first, *others]) if options.task == "texture" else (first, others)
+
+
+def _refuse_to_overwrite(target: Path | None, paths: Sequence[Path]) -> None:
+    if target is not None and target.resolve() in {path.resolve() for path in paths}:
+        raise ValueError(f"{target} would be overwritten; choose another --out")
 
 
 def _weighted(styles: Sequence[Picture], blend: Sequence[float]) -> list[tuple[Picture, float]]:
@@ -230,17 +231,14 @@ def _weighted(styles: Sequence[Picture], blend: Sequence[float]) -> list[tuple[P
 
 
 def _settings(options: Options, network: Network) -> Settings:
-    recipe = _recipe(options, network)
+    weights = options.loss_weights(network)
     texture = options.task == "texture"
     if texture and (options.init == "content" or options.colors != "style" or options.mask):
         raise ValueError("a texture has no content: leave out --init content, --colors and --mask")
     return Settings(
-        weights=Weights(
-            content={} if texture else recipe.content,
-            style=recipe.style,
-            content_weight=options.content_weight,
-            style_weight=recipe.style_weight,
-            tv_weight=recipe.tv_weight,
+        weights=replace(
+            weights,
+            content={} if texture else weights.content,
             normalise_gradients=options.normalise_gradients,
         ),
         descent=Descent(
@@ -253,44 +251,9 @@ def _settings(options: Options, network: Network) -> Settings:
         init=options.init or ("noise" if texture else "content"),
         style_scale=options.style_scale,
         colors=options.colors,
+        recompute=options.recompute,
         seed=options.seed,
     )
-
-
-def _recipe(options: Options, network: Network) -> Recipe:
-    """The network's recipe with what the options change."""
-    content, style = layers(options.content_layers), layers(options.style_layers)
-    recipe = network.recipe
-    if recipe is None:
-        if not content or not style:
-            raise ValueError(
-                f"{network.name} has no default layers: name some with --content-layers and "
-                "--style-layers"
-            )
-        recipe = Recipe(content, style, style_weight=30.0, tv_weight=5.0)
-    chosen = options.style_weight, options.tv_weight
-    given = recipe.style_weight, recipe.tv_weight
-    style_weight, tv_weight = (
-        default if value is None else value for value, default in zip(chosen, given, strict=True)
-    )
-    return Recipe(content or recipe.content, style or recipe.style, style_weight, tv_weight)
-
-
-def layers(given: Iterable[str]) -> Layers:
-    """Layers with weights out of NAME=WEIGHT; those without one share 1 evenly.
-
-    Raises ValueError for a weight that is no number of 0 or more.
-    """
-    parts = [text.partition("=") for text in given]
-    found: dict[str, float] = {}
-    for name, sign, weight in parts:
-        try:
-            found[name] = float(weight) if sign else 1 / len(parts)
-        except ValueError:
-            found[name] = -1.0
-        if not 0 <= found[name] < float("inf"):
-            raise ValueError(f"layer {name}={weight}: expected a weight of 0 or more")
-    return found
 
 
 if __name__ == "__main__":

@@ -10,19 +10,21 @@ from typing import NoReturn
 
 import numpy as np
 
-from core.data.images import Picture, read_image, resize, save_image
+from core import viz
+from core.data.images import WRITABLE, Picture, read_image, resize, save_image
 from core.io.files import write_bytes
 from core.training import checkpoint
 from core.training.interrupt import interruptible
 from core.training.progress import Progress as Bar
 from core.training.run import LAST, Run
+from style_transfer import pictures
 from style_transfer.objective import Losses
 from style_transfer.stylise import Progress, Stylisation
 
 RESULT = "result.png"
 FRAMES = "frames"
 ANIMATION = "animation.gif"
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+COURSE = "course.png"
 _CHECKPOINT_SECONDS = 60.0
 _ANIMATED = 320  # pixels of a GIF's longer side
 _FRAME_MS, _LAST_MS = 100, 2000
@@ -38,8 +40,8 @@ def work(
 ) -> Picture:
     """Run a job in a folder; the picture it made, saved there as `name`.
 
-    With `save_every` a frame is kept every so many iterations, and an animation made of them.
-    Ctrl-C saves the best picture so far and raises KeyboardInterrupt; `resume` goes on from
+    With `save_every` a frame is kept every so many iterations, and an animation and a grid made of
+    them. Ctrl-C saves the best picture so far and raises KeyboardInterrupt; `resume` goes on from
     there.
     """
     session = _Session(job, run, name, save_every)
@@ -47,8 +49,10 @@ def work(
         session.load()
     result = session.go()
     if save_every:
-        frames = sorted((run.folder / FRAMES).glob("*.png"))
-        write_bytes(run.picture(ANIMATION), animation([read_image(path) for path in frames]))
+        paths = sorted((run.folder / FRAMES).glob("*.png"))
+        frames = {int(path.stem): read_image(path) for path in paths}
+        write_bytes(run.picture(ANIMATION), animation(list(frames.values())))
+        viz.save(pictures.course(frames), run.picture(COURSE))
     (run.folder / LAST).unlink(missing_ok=True)
     return result
 
@@ -166,4 +170,9 @@ def animation(pictures: Sequence[Picture]) -> bytes:
 
 def folder_of(out: Path | None) -> Path | None:
     """The run folder that `--out` names: itself, or the default one when it names a picture."""
-    return None if out is not None and out.suffix.lower() in SUFFIXES else out
+    return out if picture_of(out) is None else None
+
+
+def picture_of(out: Path | None) -> Path | None:
+    """The picture that `--out` names, if it does."""
+    return out if out is not None and out.suffix.lower() in WRITABLE else None

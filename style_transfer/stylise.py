@@ -41,6 +41,9 @@ class Settings:
     """Length of a style picture's longer side, over that of the result's."""
 
     colors: Colors = "style"
+    recompute: bool = False
+    """Keep the activations of the named layers only, and compute the others again."""
+
     seed: int = 0
 
 
@@ -110,7 +113,10 @@ class Stylisation:
         if content is not None and self.settings.colors == "luminance":
             content = luminance(content)
         target = None if content is None else tensor_of(content)
-        return Objective(self.network, self.settings.weights, target, styles, regions)
+        settings = self.settings
+        return Objective(
+            self.network, settings.weights, target, styles, regions, recompute=settings.recompute
+        )
 
     def content(self, size: int) -> FloatPicture | None:
         """The content picture at a size."""
@@ -139,7 +145,7 @@ class Stylisation:
             content = self.content(max(picture.shape[:2]))
             if content is not None:
                 picture = with_colors_of(picture, content)
-        return (picture.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+        return pixels(picture)
 
     def compared(self, result: Picture) -> dict[str, Any]:
         """Content and style loss of the start, of noise, and of a result as it is saved."""
@@ -194,7 +200,7 @@ class Stylisation:
         if at.picture.shape[:2] == self.shape(size):
             return at.picture
         best = at.picture if at.best is None else at.best
-        return floats((best.clip(0, 1) * 255 + 0.5).astype(np.uint8), self.shape(size))
+        return floats(pixels(best), self.shape(size))
 
     def _style(self, style: Picture, size: int) -> FloatPicture:
         scale = max(1, round(size * self.settings.style_scale))
@@ -231,6 +237,11 @@ def fitted(picture: Picture, size: int) -> tuple[int, int]:
 def floats(picture: Picture, shape: tuple[int, int]) -> FloatPicture:
     """A picture (H, W, 3) of `shape`, in 0..1."""
     return resize(picture, shape, "lanczos").astype(np.float32) / np.float32(255)
+
+
+def pixels(picture: FloatPicture) -> Picture:
+    """A picture in 0..1, and what is outside clipped, as uint8."""
+    return (picture.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def regions_of(mask: Picture, count: int) -> NDArray[np.uint8]:

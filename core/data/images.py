@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
@@ -24,7 +25,9 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 READABLE = ("JPEG", "PNG", "WEBP", "GIF")
 MAX_PIXELS = 100_000_000
-_WRITABLE = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+WRITABLE = MappingProxyType({".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"})
+"""Format by suffix."""
+
 _ORIENTATION_TAG = 0x0112
 _warning_filters = threading.Lock()
 
@@ -66,11 +69,11 @@ def save_image(path: str | os.PathLike[str], picture: Picture, *, quality: int =
     for JPEG and WebP, which are lossy. Raises ValueError for another suffix, shape or dtype.
     """
     path = Path(path)
-    if path.suffix.lower() not in _WRITABLE:
-        raise ValueError(f"{path}: the suffix must be one of {', '.join(_WRITABLE)}")
+    if path.suffix.lower() not in WRITABLE:
+        raise ValueError(f"{path}: the suffix must be one of {', '.join(WRITABLE)}")
     image = _to_pillow(picture, "save_image")
     encoded = io.BytesIO()
-    image.save(encoded, format=_WRITABLE[path.suffix.lower()], quality=quality)
+    image.save(encoded, format=WRITABLE[path.suffix.lower()], quality=quality)
     write_bytes(path, encoded.getvalue())
 
 

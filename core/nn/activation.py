@@ -127,6 +127,23 @@ class Identity(Module):
         return input
 
 
+class ReflectionPad2d(Module):
+    """Pictures with `padding` mirrored pixels around them: `F.pad(mode="reflect")`.
+
+    One number for all sides, or (left, right, top, bottom).
+    """
+
+    def __init__(self, padding: int | tuple[int, int, int, int]) -> None:
+        super().__init__()
+        self.padding = (padding,) * 4 if isinstance(padding, int) else tuple(padding)
+
+    def forward(self, input: Any) -> Tensor:
+        return F.pad(input, self.padding, mode="reflect")
+
+    def extra_repr(self) -> str:
+        return f"{self.padding}"
+
+
 class Upsample(Module):
     """Pictures enlarged (or made smaller) to `size` or by `scale_factor`: `F.interpolate`."""
 

@@ -54,7 +54,7 @@ def tidy(axes: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> Non
 def save(figure: Figure | np.ndarray, path: str | os.PathLike[str]) -> None:
     """Write a figure, or a uint8 picture (H, W, 3), whole or not at all.
 
-    The ending of `path` decides the format (.png for both; .svg and .pdf for figures too).
+    The ending of `path` decides the format (.png and .jpg for both; .svg and .pdf for figures too).
     """
     kind = Path(path).suffix.lstrip(".").lower() or "png"
     if isinstance(figure, np.ndarray):
@@ -63,6 +63,6 @@ def save(figure: Figure | np.ndarray, path: str | os.PathLike[str]) -> None:
         save_image(path, figure)
         return
     # No date in the file: the same figure gives the same bytes.
-    metadata: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}}.get(kind, {})
+    metadata: dict[str, Any] | None = {"png": {"Software": None}, "svg": {"Date": None}}.get(kind)
     with atomic_write(path) as file:
         figure.savefig(file, format=kind, metadata=metadata)

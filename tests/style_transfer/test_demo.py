@@ -24,7 +24,7 @@ def test_it_paints_draws_and_measures(
     # It starts from the content, whose own loss is nothing.
     assert content["initial"] == 0 and content["final/initial"] is None
     assert content["final/noise"] < 1
-    wanted = {"result.png", "animation.gif", "before_after.png", "losses.png"}
+    wanted = {"result.png", "animation.gif", "course.png", "before_after.png", "losses.png"}
     assert set(summary["pictures"]) == wanted
     for name in wanted:
         assert (tmp_path / "out" / name).stat().st_size > 0
@@ -37,7 +37,7 @@ def test_a_missed_promise_fails(
     found = demo.load("backbone", weights)
     monkeypatch.setattr(demo, "load", lambda *args, **options: found)
     monkeypatch.setattr(demo, "PROMISE", 1e-9)
-    for name in ("before_after", "losses"):
+    for name in ("before_after", "course", "losses"):
         monkeypatch.setattr(f"style_transfer.pictures.{name}", lambda *args: picture())
     monkeypatch.setattr(demo, "photographs", lambda: (picture(0), picture(1)))
     monkeypatch.setattr(Options, "iterations", 3)

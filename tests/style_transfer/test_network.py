@@ -9,7 +9,7 @@ import core
 from core import models, nn
 from core.models.published import Pretrained
 from style_transfer import network as module
-from style_transfer.network import RECIPES, Network, load, normalise_activations
+from style_transfer.network import FAST_RECIPES, RECIPES, Network, load, normalise_activations
 from style_transfer.objective import tensor_of
 from tests.style_transfer.conftest import floats
 
@@ -28,10 +28,10 @@ def test_a_loaded_network_is_frozen_and_has_no_classifier(network: Network) -> N
 def test_every_recipe_names_layers_that_exist(name: str) -> None:
     with nn.init.skip_draws():
         model = models.build(name) if name in models.NAMES else models.backbone.Backbone()
-    recipe = RECIPES[name]
-    models.features(model, [*recipe.content, *recipe.style])
-    assert sum(recipe.content.values()) == pytest.approx(1)
-    assert sum(recipe.style.values()) == pytest.approx(1)
+    for recipe in (RECIPES[name], FAST_RECIPES[name]):
+        models.features(model, [*recipe.content, *recipe.style])
+        assert sum(recipe.content.values()) == pytest.approx(1)
+        assert sum(recipe.style.values()) == pytest.approx(1)
 
 
 def test_average_pooling(weights: Path) -> None:
@@ -83,3 +83,34 @@ def test_squeezenet_with_published_weights(data_root: Path) -> None:
     assert all(np.isfinite(tap.numpy()).all() for tap in taps.values())
     assert module.RECIPES[found.name] is recipe
     assert isinstance(models.pretrained("squeezenet1_0", data_root=data_root), Pretrained)
+
+
+def test_recomputed_features_keep_the_named_layers_only(network: Network) -> None:
+    # In another order than the layers', one of them twice, and one by its paper's name.
+    names = ["features.16", "relu2_1", "features.6", "features.18"]
+    x = tensor()
+    x.requires_grad_()
+    plain, again = (network.features(x, names, recompute=kept) for kept in (False, True))
+    assert list(plain) == list(again) == names
+    for name in names:
+        assert (plain[name].numpy() == again[name].numpy()).all()
+        node = again[name].node
+        # A convolution with its ReLU keeps nothing else anyway.
+        assert node is not None
+        assert node.name == ("conv2d_relu" if name == "features.18" else "checkpoint")
+        (gradient,), (wanted,) = (
+            core.grad(found[name], x, np.ones(found[name].shape, np.float32))
+            for found in (again, plain)
+        )
+        assert (gradient.numpy() == wanted.numpy()).all()
+
+
+def test_only_layers_of_a_chain_can_be_recomputed(network: Network) -> None:
+    model = models.build("resnet18", num_classes=10)
+    residual = Network("resnet18", model, network.mean, network.std)
+    assert len(residual.chain) == 0
+    with pytest.raises(ValueError, match="recomputed up to layer1, no layer of a chain"):
+        residual.features(tensor(), ["layer1"], recompute=True)
+    fire = Network("squeezenet1_0", models.build("squeezenet1_0"), network.mean, network.std)
+    found = fire.features(tensor(), ["features.4"], recompute=True)
+    assert found["features.4"].shape[1] == 128

@@ -139,3 +139,34 @@ def test_pictures_and_tensors_share_memory() -> None:
     one = floats(0)
     assert np.shares_memory(tensor_of(one).data, one)
     assert (picture_of(tensor_of(one)) == one).all()
+
+
+def test_several_pictures_towards_contents_of_their_own(network: Network) -> None:
+    contents = np.stack([floats(0), floats(3)]).transpose(0, 3, 1, 2)
+    made = np.stack([floats(2), floats(4)]).transpose(0, 3, 1, 2)
+    styles = [(tensor_of(floats(1)), 1.0)]
+    only_style = Objective(network, WEIGHTS, styles=styles)
+    _, parts = only_style.towards(Tensor(contents)).losses(Tensor(made))
+    alone = [
+        Objective(network, WEIGHTS, Tensor(content[None]), styles).losses(Tensor(one[None]))[1]
+        for content, one in zip(contents, made, strict=True)
+    ]
+    for name in ("style", "tv", "style features.11"):
+        mean = sum(one[name].item() for one in alone) / 2
+        assert parts[name].item() == pytest.approx(mean, rel=1e-4)
+    # The contents count by their size.
+    sizes = [
+        float(
+            (network.features(Tensor(c[None]), ["features.18"])["features.18"].numpy() ** 2).sum()
+        )
+        for c in contents
+    ]
+    content = sum(size * one["content"].item() for size, one in zip(sizes, alone, strict=True))
+    assert parts["content"].item() == pytest.approx(content / sum(sizes), rel=1e-4)
+    assert only_style.losses(Tensor(made))[1]["content"].item() == 0
+
+
+def test_recomputed_activations_change_nothing(network: Network) -> None:
+    plain, gradient = objective(network).evaluate(floats(2))
+    again, other = objective(network, recompute=True).evaluate(floats(2))
+    assert plain == again and (gradient == other).all()

@@ -11,8 +11,9 @@ import pytest
 from core.cli import run_command
 from core.data.images import read_image, save_image
 from core.training.run import read_metrics
-from style_transfer import predict, session
-from style_transfer.predict import Options, layers, main
+from style_transfer import session
+from style_transfer.options import layers
+from style_transfer.predict import Options, main
 from tests.style_transfer.conftest import picture
 
 Files = tuple[Path, Path]
@@ -21,7 +22,7 @@ Files = tuple[Path, Path]
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     # The demo's test draws them.
-    for name in ("before_after", "losses"):
+    for name in ("before_after", "course", "losses"):
         monkeypatch.setattr(f"style_transfer.pictures.{name}", lambda *args: picture())
 
 
@@ -172,6 +173,22 @@ def test_odd_pictures(quick: dict[str, Any], tmp_path: Path) -> None:
     assert np.isfinite(summary(quick["out"])["style loss"]["final"])
 
 
+def test_a_photograph_of_twenty_megapixels(quick: dict[str, Any], tmp_path: Path) -> None:
+    large = np.zeros((4000, 5000, 3), np.uint8)
+    large[1000:3000, 1000:4000] = (200, 90, 30)
+    save_image(tmp_path / "large.jpg", large)
+    main(Options(pictures=(tmp_path / "large.jpg",) * 2, **quick))
+    assert result(quick["out"]).shape == (38, 48, 3)
+
+
+def test_recomputed_activations(files: Files, quick: dict[str, Any]) -> None:
+    made = []
+    for recompute in (True, False):
+        main(Options(pictures=files, recompute=recompute, **quick))
+        made.append(result(quick["out"]))
+    assert (made[0] == made[1]).all()
+
+
 def test_what_is_refused_leaves_no_folder(
     files: Files, quick: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -220,4 +237,4 @@ def test_layers_with_weights() -> None:
     assert layers(["a", "b=2"]) == {"a": 0.5, "b": 2.0}
     with pytest.raises(ValueError, match="layer a=-1"):
         layers(["a=-1"])
-    assert predict.layers([]) == {}
+    assert layers([]) == {}

@@ -16,6 +16,25 @@ from tests.core.functional.peer import agree, channels_last, close, values
 SHAPES = [(4, 3), (2, 3, 5), (3, 4, 5, 7), (1, 1, 3, 2), (2, 2, 3, 2, 3)]
 
 
+def test_one_instance_alone_is_as_in_a_batch() -> None:
+    x, w, b = values(2, 3, 4, 5), values(3), values(3, seed=1)
+    found = []
+    for part in (x, x[:1], x[1:]):
+        tensors = [Tensor(a, requires_grad=True) for a in (part, w, b)]
+        running = np.zeros(3), np.ones(3)
+        one, weight, bias = tensors
+        y = F.instance_norm(one, running[0], running[1], weight, bias)
+        (y**3).sum().backward()
+        gradients = [np.asarray(t.grad) for t in tensors]
+        found.append([y.numpy(), *gradients, *running])
+    for both, one, other in zip(*(part[:2] for part in found), strict=True):
+        close(both, np.concatenate([one, other]))
+    for both, one, other in zip(*(part[2:4] for part in found), strict=True):
+        close(both, one + other)
+    for both, one, other in zip(*(part[4:] for part in found), strict=True):
+        close(both, (one + other) / 2)
+
+
 def test_batch_norm_centres_and_scales_each_channel() -> None:
     x = np.array([[1.0, 10], [3, 30]])
     y = F.batch_norm(x, None, None, np.array([2.0, 1]), np.array([5.0, 0]), training=True, eps=0.0)

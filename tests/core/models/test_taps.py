@@ -169,3 +169,18 @@ def test_what_cannot_be_taken() -> None:
     googlenet = models.build("googlenet", num_classes=2).eval()
     with pytest.raises(RuntimeError, match="features: GoogLeNet did not run aux1, aux2"):
         features(googlenet, ["aux1", "conv1", "aux2"])(picture(64))
+
+
+def test_what_each_makes_is_given_and_the_activation_is_not_kept() -> None:
+    kept: list[weakref.ref[Any]] = []
+
+    def mean(name: str, tap: Tensor) -> float:
+        kept.append(weakref.ref(tap))
+        return float(tap.mean().item())
+
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sigmoid(), nn.Conv2d(4, 4, 3), nn.Sigmoid())
+    x = Tensor(np.random.default_rng(0).random((1, 3, 8, 8), np.float32))
+    plain = models.features(net, ["1", "3"])(x)
+    made = models.features(net, ["1", "3"], mean)(x)
+    assert made == {name: float(tap.mean().item()) for name, tap in plain.items()}
+    assert [ref() for ref in kept] == [None, None]

@@ -59,6 +59,8 @@ LAYERS: list[tuple[str, tuple[int, ...]]] = [
     ("Flatten()", PICTURE),
     ("Flatten(2, 3)", PICTURE),
     ("Identity()", PICTURE),
+    ("ReflectionPad2d(2)", PICTURE),
+    ("ReflectionPad2d((1, 2, 0, 3))", PICTURE),
     ("Upsample(scale_factor=2)", PICTURE),
     ("Upsample(size=(9, 4), mode='bilinear', align_corners=True)", PICTURE),
 ]
