@@ -1,0 +1,244 @@
+"""Fully convolutional networks: a classifier over the whole picture, its scores enlarged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core import Tensor, models, nn
+from core import functional as F
+from core.models.initialise import he_normal
+from segmentation.encoders import classifier, places
+from segmentation.segnet import basic_encoder
+
+# Of the deepest of the maps that are scored; finer ones are skips.
+_POOLS = {32: (), 16: ("pool4",), 8: ("pool4", "pool3")}
+_POOL_STRIDES = {"pool3": 8, "pool4": 16}
+# What the published network multiplies skips with when all strides are trained at once.
+_AT_ONCE = {"pool4": 0.01, "pool3": 0.0001}
+_LAST_STRIDE = 32
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where a map's cells lie in the picture: cell i is centred at pixel `origin` + `stride` i."""
+
+    stride: int
+    origin: float
+
+    def enlarged(self, factor: int) -> Grid:
+        """That of the map `factor` times as fine that `deconvolution` makes of it."""
+        step = self.stride // factor
+        return Grid(step, self.origin - step * (_kernel(factor) - 1) / 2)
+
+
+class FCN(nn.Module):
+    """FCN-32s, -16s or -8s (Long, Shelhamer and Darrell 2015): logits for every pixel.
+
+    Input (N, 3, H, W) of any size, result (N, num_classes, H, W), pixel on pixel. `encoder` is "vgg16",
+    with the published head (fc6 of 7x7 and fc7, 4096 channels) and `padding` of 99 pixels (the 100 at
+    the first convolution of the Caffe model, less its own 1), or "backbone" with a head of 256 channels
+    whose fc6 is 3x3. `stride` is that of the finest map that is scored; skips start at zero (staged
+    training), or with `at_once` are scaled by the published factors. Transposed convolutions start as
+    bilinear interpolation, and learn. Layer names are the Caffe model's; `features` has torchvision's.
+    With 21 classes FCN-8s on VGG-16 has 134,489,759 parameters. Raises ValueError for another encoder
+    or stride.
+    """
+
+    def __init__(
+        self,
+        encoder: str = "vgg16",
+        num_classes: int = 21,
+        *,
+        stride: int = 8,
+        width: int | None = None,
+        padding: int | None = None,
+        at_once: bool = False,
+    ) -> None:
+        super().__init__()
+        if encoder not in _HEADS or stride not in _POOLS:
+            raise ValueError(
+                f"FCN: encoder {encoder!r} and stride {stride}, expected one of "
+                f"{', '.join(_HEADS)} and one of {', '.join(map(str, _POOLS))}"
+            )
+        kernel, hidden, zeros = _HEADS[encoder]
+        hidden, self.padding = width or hidden, zeros if padding is None else padding
+        self.skips = _POOLS[stride]
+        whole = classifier(encoder)
+        self.features = whole.get_submodule("features")
+        paths = places(whole, tuple(reversed(self.skips)))
+        if encoder == "backbone":
+            # It has no pooling behind its last convolutions: its strides end at 16.
+            self.features.append(nn.MaxPool2d(2))
+        deepest = str(len(self.features) - 1)
+        _round_up(self.features)
+        self._taps = models.features(self.features, [*paths, deepest])
+        channels = _channels(self.features, [*paths, deepest])
+        # Padded pictures have a margin for a valid fc6; others keep their borders.
+        margin = 0 if self.padding else kernel // 2
+        self.fc6 = nn.Conv2d(channels[-1], hidden, kernel, padding=margin)
+        self.fc7 = nn.Conv2d(hidden, hidden, 1)
+        self.score_fr = nn.Conv2d(hidden, num_classes, 1)
+        self.relu, self.dropout = nn.ReLU(), nn.Dropout(0.5)
+        he_normal(self)
+        nn.init.zeros_(self.score_fr.weight)
+        lead = (kernel - 1) // 2 - margin
+        centre = (_LAST_STRIDE - 1) / 2 - self.padding
+        self._grid = Grid(_LAST_STRIDE, centre + _LAST_STRIDE * lead)
+        self.scale = {name: _AT_ONCE[name] if at_once else 1.0 for name in self.skips}
+        for name, depth in zip(self.skips, reversed(channels[:-1]), strict=True):
+            score = nn.Conv2d(depth, num_classes, 1)
+            for parameter in score.parameters():
+                nn.init.zeros_(parameter)
+            self.add_module(f"score_{name}", score)
+        self._enlargers = _enlargers(self.skips, stride)
+        for name, factor in self._enlargers:
+            self.add_module(name, deconvolution(num_classes, factor))
+
+    def coarse(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Scores (N, num_classes, h, w) of fc7's cells, and the maps that skips are scored from."""
+        if self.padding:
+            x = F.pad(x, (self.padding,) * 4)
+        *maps, y = self._taps(x).values()
+        y = self.dropout(nn.chain(y, self.fc6, self.relu))
+        y = self.dropout(nn.chain(y, self.fc7, self.relu))
+        return self.score_fr(y), maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, maps = self.coarse(x)
+        grid = self._grid
+        for name, (enlarger, factor) in zip(self.skips, self._enlargers, strict=False):
+            y, grid = self.get_submodule(enlarger)(y), grid.enlarged(factor)
+            skip = self.get_submodule(f"score_{name}")(maps.pop() * self.scale[name])
+            centre = (_POOL_STRIDES[name] - 1) / 2 - self.padding
+            y, grid = fuse(y, grid, skip, Grid(_POOL_STRIDES[name], centre))
+        enlarger, factor = self._enlargers[-1]
+        y, grid = self.get_submodule(enlarger)(y), grid.enlarged(factor)
+        return _crop(y, round(-grid.origin), x.shape[2:])
+
+
+# Kernel of fc6, channels of fc6 and fc7, and zeros around the picture.
+_HEADS = {"vgg16": (7, 4096, 99), "backbone": (3, 256, 0)}
+
+
+class FCNBasic(nn.Module):
+    """FCN-Basic: SegNet-Basic's encoder with an FCN's decoder (Badrinarayanan et al. 2017, 3.2).
+
+    Input (N, in_channels, H, W) of any size, result (N, num_classes, H, W). The last map is scored by a
+    1x1 convolution and enlarged by two at a time, and at each size the encoder's map is scored and
+    added. 646,536 parameters with 11 classes at `width` 64.
+    """
+
+    def __init__(self, num_classes: int = 11, in_channels: int = 3, *, width: int = 64) -> None:
+        super().__init__()
+        self.encoder = basic_encoder(in_channels, width)
+        self.pool = nn.MaxPool2d(2, ceil_mode=True)
+        levels = range(len(self.encoder))
+        self.score = nn.ModuleList(nn.Conv2d(width, num_classes, 1) for _ in levels)
+        he_normal(self)
+        self.upscore = nn.ModuleList(deconvolution(num_classes, 2) for _ in levels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps, size = [], x.shape[2:]
+        for stage in self.encoder:
+            x = self.pool(stage(x))
+            maps.append(x)
+        y = self.score[-1](maps.pop())
+        grid = Grid(16, 7.5)
+        for level in reversed(range(1, len(self.encoder))):
+            y, grid = self.upscore[level](y), grid.enlarged(2)
+            skip = self.score[level - 1](maps.pop())
+            y, grid = fuse(y, grid, skip, Grid(grid.stride, (grid.stride - 1) / 2))
+        y, grid = self.upscore[0](y), grid.enlarged(2)
+        return _crop(y, round(-grid.origin), size)
+
+
+def fuse(y: Tensor, grid: Grid, skip: Tensor, other: Grid) -> tuple[Tensor, Grid]:
+    """The sum of two maps of one stride where both have cells, and its grid."""
+    ahead = round((grid.origin - other.origin) / grid.stride)
+    top, left = max(0, -ahead), max(0, ahead)
+    size = [min(n - top, m - left) for n, m in zip(y.shape[2:], skip.shape[2:], strict=True)]
+    moved = Grid(grid.stride, grid.origin + grid.stride * top)
+    return _crop(y, top, size) + _crop(skip, left, size), moved
+
+
+def _crop(x: Tensor, start: int, size: Sequence[int]) -> Tensor:
+    height, width = size
+    return x[:, :, start : start + height, start : start + width]
+
+
+def _kernel(factor: int) -> int:
+    """The kernel of a bilinear enlargement by `factor` (section 3.3)."""
+    return 2 * factor - factor % 2
+
+
+def deconvolution(channels: int, factor: int) -> nn.ConvTranspose2d:
+    """A transposed convolution that starts as bilinear enlargement by `factor`; nothing is cut off."""
+    layer = nn.ConvTranspose2d(channels, channels, _kernel(factor), factor, bias=False)
+    nn.init.bilinear_(layer.weight)
+    return layer
+
+
+def convolutionalised(linear: nn.Linear, kernel_size: int) -> nn.Conv2d:
+    """The convolution that a fully connected layer is at every place (Long et al. 2015, 3.1).
+
+    The layer takes the flattened map (C, kernel_size, kernel_size); the convolution gives its result
+    for each such window of a larger map. Raises ValueError when its inputs are no such map.
+    """
+    channels, rest = divmod(linear.in_features, kernel_size**2)
+    if rest:
+        raise ValueError(
+            f"convolutionalised: {linear.in_features} inputs are no map of "
+            f"{kernel_size}x{kernel_size}"
+        )
+    layer = nn.Conv2d(channels, linear.out_features, kernel_size, bias=linear.bias is not None)
+    shape = (linear.out_features, channels, kernel_size, kernel_size)
+    layer.weight.copy_(linear.weight.numpy().reshape(shape))
+    if layer.bias is not None and linear.bias is not None:
+        layer.bias.copy_(linear.bias.numpy())
+    return layer
+
+
+def start_from_vgg(model: FCN, vgg: nn.Module) -> FCN:
+    """Give an FCN on VGG-16 the classifier's weights: its convolutions, and fc6 and fc7 as such.
+
+    The last layer goes along when both have as many classes. Raises ValueError when the head is not
+    the classifier's.
+    """
+    model.features.load_state_dict(vgg.get_submodule("features").state_dict())
+    linear = [m for m in vgg.get_submodule("classifier").modules() if isinstance(m, nn.Linear)]
+    layers = ((model.fc6, 7), (model.fc7, 1), (model.score_fr, 1))
+    for (layer, kernel), source in zip(layers, linear, strict=True):
+        converted = convolutionalised(source, kernel)
+        if layer is model.score_fr and converted.out_channels != layer.out_channels:
+            continue
+        if converted.weight.shape != layer.weight.shape:
+            raise ValueError(
+                f"start_from_vgg: {converted.weight.shape} does not fit {layer.weight.shape}"
+            )
+        layer.load_state_dict(converted.state_dict())
+    return model
+
+
+def _round_up(features: nn.Sequential) -> None:
+    """Let poolings see the last row and column too, as Caffe's do: maps then cover any picture."""
+    for layer in features:
+        if isinstance(layer, nn.MaxPool2d):
+            layer.ceil_mode = True
+
+
+def _channels(features: nn.Sequential, paths: Sequence[str]) -> list[int]:
+    """The channels behind each of these layers: those of the last convolution before it."""
+    found, channels = [], 0
+    for place, layer in enumerate(features):
+        if isinstance(layer, nn.Conv2d):
+            channels = layer.out_channels
+        if str(place) in paths:
+            found.append(channels)
+    return found
+
+
+def _enlargers(skips: Sequence[str], stride: int) -> list[tuple[str, int]]:
+    """The Caffe model's names for the transposed convolutions, from coarse to fine, and factors."""
+    names = ["upscore2", *(f"upscore_{name}" for name in skips)][: len(skips)]
+    return [*((name, 2) for name in names), (f"upscore{stride}", stride)]
