@@ -178,9 +178,7 @@ class RecipeOptions(Recipe, CommonOptions):
 OptionsT = TypeVar("OptionsT", bound=Optimisation)
 
 
-def options(
-    kind: type[OptionsT], name: str, recipes: Mapping[str, Any] = RECIPES, **changes: Any
-) -> OptionsT:
+def options(kind: type[OptionsT], name: str, /, recipes: Any = RECIPES, **changes: Any) -> OptionsT:
     """The options of a command that follows the recipe `name`, some of them changed.
 
     `kind` has the fields of the `recipes` and `recipe` for the name. Raises ValueError for a name

@@ -75,8 +75,8 @@ def load(
 
     `name` is one of NAMES, or a folder of your own (`folder_pairs`); splits are "train", "val" and
     "test". Pascal VOC publishes no labels of its test split: its val is that, and every tenth
-    picture of its train is val. Every file is read once. Raises ValueError, naming the file, when one
-    is broken or does not fit, and FileNotFoundError in one line when files are missing.
+    picture of its train is val. Every file is read once. Raises ValueError, naming the file, when
+    one is broken or does not fit, and FileNotFoundError in one line when files are missing.
     """
     if name in ("scenes", "scenes-mnist"):
         return _scenes(name, split, count, data_root)
@@ -128,8 +128,8 @@ def median_frequency_weights(
     """Weights (classes,) of a loss that make rare classes count more.
 
     Median frequency balancing (Eigen and Fergus 2015, section 6.3.2; Badrinarayanan et al. 2017,
-    section 3): a class's frequency is its share of the labelled pixels of the pictures it occurs in,
-    and its weight the median of all frequencies over its own. A class that never occurs gets 1.
+    section 3): a class's frequency is its share of the labelled pixels of the pictures it occurs
+    in, and its weight the median of all frequencies over its own. A class that never occurs gets 1.
     """
     own, around = np.zeros(classes), np.zeros(classes)
     for labels in maps:

@@ -11,7 +11,8 @@ import core
 from core import Tensor, models, nn
 from core.models.backbone import Backbone
 
-# Where each network is tapped by a U-Net, from fine to coarse; VGG's names, or places in `features`.
+# Where each network is tapped by a U-Net, from fine to coarse; VGG's names, or places in
+# `features`.
 _TAPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "vgg16": ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core import Tensor, models, nn
@@ -11,12 +11,11 @@ from core.models.initialise import he_normal
 from segmentation.encoders import classifier, places
 from segmentation.segnet import basic_encoder
 
-# Of the deepest of the maps that are scored; finer ones are skips.
-_POOLS = {32: (), 16: ("pool4",), 8: ("pool4", "pool3")}
-_POOL_STRIDES = {"pool3": 8, "pool4": 16}
+# The poolings that are scored too, by the stride of the finest, from coarse to fine.
+_POOLS: Mapping[int, tuple[str, ...]] = {32: (), 16: ("pool4",), 8: ("pool4", "pool3")}
+_STRIDES = {"pool3": 8, "pool4": 16, "pool5": 32}
 # What the published network multiplies skips with when all strides are trained at once.
 _AT_ONCE = {"pool4": 0.01, "pool3": 0.0001}
-_LAST_STRIDE = 32
 
 
 @dataclass(frozen=True)
@@ -31,18 +30,22 @@ class Grid:
         step = self.stride // factor
         return Grid(step, self.origin - step * (_kernel(factor) - 1) / 2)
 
+    def moved(self, cells: int) -> Grid:
+        """That of the map without its first `cells` rows and columns."""
+        return Grid(self.stride, self.origin + self.stride * cells)
+
 
 class FCN(nn.Module):
     """FCN-32s, -16s or -8s (Long, Shelhamer and Darrell 2015): logits for every pixel.
 
-    Input (N, 3, H, W) of any size, result (N, num_classes, H, W), pixel on pixel. `encoder` is "vgg16",
-    with the published head (fc6 of 7x7 and fc7, 4096 channels) and `padding` of 99 pixels (the 100 at
-    the first convolution of the Caffe model, less its own 1), or "backbone" with a head of 256 channels
-    whose fc6 is 3x3. `stride` is that of the finest map that is scored; skips start at zero (staged
-    training), or with `at_once` are scaled by the published factors. Transposed convolutions start as
-    bilinear interpolation, and learn. Layer names are the Caffe model's; `features` has torchvision's.
-    With 21 classes FCN-8s on VGG-16 has 134,489,759 parameters. Raises ValueError for another encoder
-    or stride.
+    Input (N, 3, H, W) of any size, result (N, num_classes, H, W), pixel on pixel. `encoder` is
+    "vgg16", with the published head (fc6 of 7x7 and fc7, 4096 channels) and `padding` of 99 pixels
+    (the 100 at the first convolution of the Caffe model, less its own 1), or "backbone" with a head
+    of 256 channels whose fc6 is 3x3. `stride` is that of the finest map that is scored; skips start
+    at zero (staged training), or with `at_once` are scaled by the published factors. Transposed
+    convolutions start as bilinear interpolation, and learn. Layer names are the Caffe model's;
+    `features` has torchvision's. With 21 classes FCN-8s on VGG-16 has 134,489,759 parameters.
+    Raises ValueError for another encoder or stride.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class FCN(nn.Module):
         width: int | None = None,
         padding: int | None = None,
         at_once: bool = False,
+        channels: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if encoder not in _HEADS or stride not in _POOLS:
@@ -64,29 +68,20 @@ class FCN(nn.Module):
         kernel, hidden, zeros = _HEADS[encoder]
         hidden, self.padding = width or hidden, zeros if padding is None else padding
         self.skips = _POOLS[stride]
-        whole = classifier(encoder)
-        self.features = whole.get_submodule("features")
-        paths = places(whole, tuple(reversed(self.skips)))
-        if encoder == "backbone":
-            # It has no pooling behind its last convolutions: its strides end at 16.
-            self.features.append(nn.MaxPool2d(2))
-        deepest = str(len(self.features) - 1)
-        _round_up(self.features)
-        self._taps = models.features(self.features, [*paths, deepest])
-        channels = _channels(self.features, [*paths, deepest])
+        self.features, paths = _encoder(encoder, (*reversed(self.skips), "pool5"), channels)
+        self._taps = models.features(self.features, paths)
+        *depths, deepest = _channels(self.features, paths)
         # Padded pictures have a margin for a valid fc6; others keep their borders.
         margin = 0 if self.padding else kernel // 2
-        self.fc6 = nn.Conv2d(channels[-1], hidden, kernel, padding=margin)
+        self.fc6 = nn.Conv2d(deepest, hidden, kernel, padding=margin)
         self.fc7 = nn.Conv2d(hidden, hidden, 1)
         self.score_fr = nn.Conv2d(hidden, num_classes, 1)
         self.relu, self.dropout = nn.ReLU(), nn.Dropout(0.5)
         he_normal(self)
         nn.init.zeros_(self.score_fr.weight)
-        lead = (kernel - 1) // 2 - margin
-        centre = (_LAST_STRIDE - 1) / 2 - self.padding
-        self._grid = Grid(_LAST_STRIDE, centre + _LAST_STRIDE * lead)
-        self.scale = {name: _AT_ONCE[name] if at_once else 1.0 for name in self.skips}
-        for name, depth in zip(self.skips, reversed(channels[:-1]), strict=True):
+        self._grid = self._pooled("pool5").moved(kernel // 2 - margin)
+        self._scale = _AT_ONCE if at_once else dict.fromkeys(_AT_ONCE, 1.0)
+        for name, depth in zip(self.skips, reversed(depths), strict=True):
             score = nn.Conv2d(depth, num_classes, 1)
             for parameter in score.parameters():
                 nn.init.zeros_(parameter)
@@ -94,6 +89,11 @@ class FCN(nn.Module):
         self._enlargers = _enlargers(self.skips, stride)
         for name, factor in self._enlargers:
             self.add_module(name, deconvolution(num_classes, factor))
+
+    def _pooled(self, name: str) -> Grid:
+        """Where the cells of a pooling's map lie in the picture."""
+        stride = _STRIDES[name]
+        return Grid(stride, (stride - 1) / 2 - self.padding)
 
     def coarse(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Scores (N, num_classes, h, w) of fc7's cells, and the maps that skips are scored from."""
@@ -109,9 +109,8 @@ class FCN(nn.Module):
         grid = self._grid
         for name, (enlarger, factor) in zip(self.skips, self._enlargers, strict=False):
             y, grid = self.get_submodule(enlarger)(y), grid.enlarged(factor)
-            skip = self.get_submodule(f"score_{name}")(maps.pop() * self.scale[name])
-            centre = (_POOL_STRIDES[name] - 1) / 2 - self.padding
-            y, grid = fuse(y, grid, skip, Grid(_POOL_STRIDES[name], centre))
+            skip = self.get_submodule(f"score_{name}")(maps.pop() * self._scale[name])
+            y, grid = fuse(y, grid, skip, self._pooled(name))
         enlarger, factor = self._enlargers[-1]
         y, grid = self.get_submodule(enlarger)(y), grid.enlarged(factor)
         return _crop(y, round(-grid.origin), x.shape[2:])
@@ -124,9 +123,9 @@ _HEADS = {"vgg16": (7, 4096, 99), "backbone": (3, 256, 0)}
 class FCNBasic(nn.Module):
     """FCN-Basic: SegNet-Basic's encoder with an FCN's decoder (Badrinarayanan et al. 2017, 3.2).
 
-    Input (N, in_channels, H, W) of any size, result (N, num_classes, H, W). The last map is scored by a
-    1x1 convolution and enlarged by two at a time, and at each size the encoder's map is scored and
-    added. 646,536 parameters with 11 classes at `width` 64.
+    Input (N, in_channels, H, W) of any size, result (N, num_classes, H, W). The last map is scored
+    by a 1x1 convolution and enlarged by two at a time, and at each size the encoder's map is scored
+    and added. 622,892 parameters with 11 classes at `width` 64.
     """
 
     def __init__(self, num_classes: int = 11, in_channels: int = 3, *, width: int = 64) -> None:
@@ -158,8 +157,7 @@ def fuse(y: Tensor, grid: Grid, skip: Tensor, other: Grid) -> tuple[Tensor, Grid
     ahead = round((grid.origin - other.origin) / grid.stride)
     top, left = max(0, -ahead), max(0, ahead)
     size = [min(n - top, m - left) for n, m in zip(y.shape[2:], skip.shape[2:], strict=True)]
-    moved = Grid(grid.stride, grid.origin + grid.stride * top)
-    return _crop(y, top, size) + _crop(skip, left, size), moved
+    return _crop(y, top, size) + _crop(skip, left, size), grid.moved(top)
 
 
 def _crop(x: Tensor, start: int, size: Sequence[int]) -> Tensor:
@@ -173,7 +171,8 @@ def _kernel(factor: int) -> int:
 
 
 def deconvolution(channels: int, factor: int) -> nn.ConvTranspose2d:
-    """A transposed convolution that starts as bilinear enlargement by `factor`; nothing is cut off."""
+    """A transposed convolution that starts as bilinear enlargement by `factor`; nothing is cut
+    off."""
     layer = nn.ConvTranspose2d(channels, channels, _kernel(factor), factor, bias=False)
     nn.init.bilinear_(layer.weight)
     return layer
@@ -182,8 +181,8 @@ def deconvolution(channels: int, factor: int) -> nn.ConvTranspose2d:
 def convolutionalised(linear: nn.Linear, kernel_size: int) -> nn.Conv2d:
     """The convolution that a fully connected layer is at every place (Long et al. 2015, 3.1).
 
-    The layer takes the flattened map (C, kernel_size, kernel_size); the convolution gives its result
-    for each such window of a larger map. Raises ValueError when its inputs are no such map.
+    The layer takes the flattened map (C, kernel_size, kernel_size); the convolution gives its
+    result for each such window of a larger map. Raises ValueError when its inputs are no such map.
     """
     channels, rest = divmod(linear.in_features, kernel_size**2)
     if rest:
@@ -220,11 +219,20 @@ def start_from_vgg(model: FCN, vgg: nn.Module) -> FCN:
     return model
 
 
-def _round_up(features: nn.Sequential) -> None:
-    """Let poolings see the last row and column too, as Caffe's do: maps then cover any picture."""
-    for layer in features:
+def _encoder(
+    name: str, taps: tuple[str, ...], channels: Sequence[int] | None
+) -> tuple[nn.Sequential, list[str]]:
+    """The convolutional part of a classifier of VGG's plan, and the paths of its layers `taps`."""
+    whole = classifier(name, **({} if channels is None else {"channels": channels}))
+    layers = list(whole.get_submodule("features").children())
+    if not isinstance(layers[-1], nn.MaxPool2d):
+        # The backbone has no pooling behind its last convolutions.
+        layers.append(nn.MaxPool2d(2))
+    for layer in layers:
         if isinstance(layer, nn.MaxPool2d):
+            # Poolings see the last row and column too, as Caffe's: maps then cover any picture.
             layer.ceil_mode = True
+    return nn.Sequential(*layers), [*places(whole, taps[:-1]), str(len(layers) - 1)]
 
 
 def _channels(features: nn.Sequential, paths: Sequence[str]) -> list[int]:

@@ -26,8 +26,8 @@ class LabelSet:
     """What the numbers and colours of a data set's label maps mean.
 
     `names` and `colours` (RGB) are those of all numbers in its files, 0, 1, ...; one named "void"
-    or "unlabelled" is none of the `classes`. 255 is void everywhere. Raises ValueError when there are
-    no classes, too many, or a name or a colour stands twice.
+    or "unlabelled" is none of the `classes`. 255 is void everywhere. Raises ValueError when there
+    are no classes, too many, or a name or a colour stands twice.
     """
 
     names: tuple[str, ...]
@@ -41,7 +41,7 @@ class LabelSet:
             )
         for what, values in (("name", self.names), ("colour", self.colours)):
             if len(set(values)) < len(values):
-                twice = next(v for v in values if values.count(v) > 1)  # type: ignore[arg-type]
+                twice = next(v for v in values if values.count(v) > 1)
                 raise ValueError(f"the {what} {twice} stands twice")
 
     @property
@@ -129,7 +129,8 @@ def read_classes(path: Path) -> LabelSet:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"{path}: not a text in UTF-8") from None
-    names, colours = [], list(voc_colours(VOID))
+    names: list[str] = []
+    colours = list(voc_colours(VOID))
     for line in (line.strip() for line in lines[:1000]):
         if not line:
             continue

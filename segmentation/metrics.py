@@ -79,8 +79,8 @@ def boundary_f1(
     """The F1 of one picture's boundaries, the mean over its classes (Csurka et al. 2013).
 
     A point of a class's boundary is found when the other map has one of that class within
-    `tolerance` times the picture's diagonal. Boundaries to void, and the picture's edge, do not count.
-    A class with a boundary in one map only has F1 0; NaN when no class has any.
+    `tolerance` times the picture's diagonal. Boundaries to void, and the picture's edge, do not
+    count. A class with a boundary in one map only has F1 0; NaN when no class has any.
     """
     reach = tolerance * float(np.hypot(*truth.shape))
     predicted = np.where(truth == VOID, np.uint8(VOID), predicted)

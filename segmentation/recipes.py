@@ -38,7 +38,8 @@ class Recipe(Optimisation):
     """Train all strides of an FCN at once, its skips scaled; otherwise skips start at zero."""
 
     pretrained: bool = False
-    """Start with the encoder's trained weights: those that ship (backbone), or the published ones."""
+    """Start with the encoder's trained weights: those that ship (backbone), or the published
+    ones."""
 
     batch_size: int = 8
     """Pictures in one step."""
@@ -78,9 +79,9 @@ class Recipe(Optimisation):
 
 
 _SCENES = Recipe(
-    epochs=16,
+    epochs=24,
     optimizer="adamw",
-    lr=0.004,
+    lr=0.003,
     schedule="one-cycle",
     weight_decay=0.01,
     turn=10,
@@ -110,8 +111,7 @@ _STAGED = replace(
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
-        "scenes-unet": replace(_SCENES, model="unet"),
-        "scenes-unet-half": replace(_SCENES, model="unet", width=32, stride=2),
+        "scenes-unet": replace(_SCENES, model="unet", width=16, stride=2),
         "scenes-segnet": replace(_SCENES, model="segnet", width=16),
         "scenes-fcn8s": replace(_SCENES, model="fcn8s_backbone", pretrained=True, lr=0.001),
         "camvid-unet": replace(

@@ -76,9 +76,8 @@ class Segmenter:
         half: bool = False,
     ) -> None:
         """Write network, classes and settings to one safetensors file; `half` is float16."""
-        colours = [
-            "#%02x%02x%02x" % tuple(self.labels.palette[n]) for n in range(len(self.classes))
-        ]
+        palette = self.labels.palette[: len(self.classes)]
+        colours = [f"#{colour.tobytes().hex()}" for colour in palette]
         card = Card(
             architecture=self.architecture,
             classes=self.classes,

@@ -66,9 +66,9 @@ class SegNet(SegNetLayers, nn.Module):
     """SegNet (Badrinarayanan, Kendall and Cipolla 2017, section 3): logits for every pixel.
 
     Input (N, in_channels, H, W) of any size, result (N, num_classes, H, W). The encoder is VGG-16's
-    convolutional part with batch normalisation; the decoder has its mirror image, fed by max-unpooling
-    with the indices of the encoder's poolings. With 11 classes 29,444,171 parameters at `width` 64.
-    Weights start as He et al. 2015 draw them.
+    convolutional part with batch normalisation; the decoder has its mirror image, fed by
+    max-unpooling with the indices of the encoder's poolings. With 11 classes 29,449,355 parameters
+    at `width` 64. Weights start as He et al. 2015 draw them.
     """
 
     def __init__(self, num_classes: int = 11, in_channels: int = 3, *, width: int = 64) -> None:
@@ -80,9 +80,9 @@ class SegNet(SegNetLayers, nn.Module):
 class SegNetBasic(SegNetLayers, nn.Module):
     """SegNet-Basic: four encoders and four decoders of one 7x7 convolution each (section 3.1).
 
-    Input and result as `SegNet`; 1,416,843 parameters with 11 classes at `width` 64. As in the authors'
-    segnet_basic_train.prototxt, but for its local response normalisation of the input: each
-    convolution has batch normalisation behind it, and a ReLU in the encoder alone.
+    Input and result as `SegNet`; 1,416,587 parameters with 11 classes at `width` 64. As in the
+    authors' segnet_basic_train.prototxt, but for its local response normalisation of the input:
+    each convolution has batch normalisation behind it, and a ReLU in the encoder alone.
     """
 
     def __init__(self, num_classes: int = 11, in_channels: int = 3, *, width: int = 64) -> None:

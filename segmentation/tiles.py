@@ -32,9 +32,9 @@ def predict(
 ) -> Labels:
     """The likeliest class (H, W) of each pixel of a picture (H, W, 3) of any size.
 
-    `probabilities` gives (C, h, w) for a part of the picture, of `tile` pixels a side at most. Where
-    tiles overlap, their probabilities are averaged, those near a tile's end less. No more than one row
-    of tiles is held at a time. Raises ValueError unless 0 <= overlap < tile.
+    `probabilities` gives (C, h, w) for a part of the picture, of `tile` pixels a side at most.
+    Where tiles overlap, their probabilities are averaged, those near a tile's end less. No more
+    than one row of tiles is held at a time. Raises ValueError unless 0 <= overlap < tile.
     """
     if not 0 <= overlap < tile:
         raise ValueError(f"tiles of {tile} pixels cannot overlap by {overlap}")

@@ -54,7 +54,8 @@ class Options(Recipe, CommonOptions):
     """Recipe, one of segmentation.recipes.RECIPES; the flags change single settings of it."""
 
     weights: Path | None = None
-    """Weights (safetensors) to start from, where names and shapes are the same: the stage before."""
+    """Weights (safetensors) to start from, where names and shapes are the same: the stage
+    before."""
 
     score: Literal["val", "test"] = "test"
     """The split to score at the end; recipes are chosen on val."""

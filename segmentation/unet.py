@@ -22,11 +22,12 @@ class UNet(nn.Module):
     """Encoder and decoder with shortcuts between maps of one size: logits for every pixel.
 
     Input (N, in_channels, H, W), any size; result (N, num_classes, H, W). On the way up a map is
-    enlarged to the next finer one's size, joined with it, and goes through a residual block; the last
-    logits are enlarged to the input's size. Ronneberger et al. 2015 (shortcuts), He et al. 2016
-    (blocks). By default the encoder is a `ResidualEncoder` of `width` to 8 `width` channels; `encoder`
-    names a classifier to take instead (`TappedEncoder`), and `width` is then the decoder's alone. With
-    the defaults and 11 classes 777,643 parameters. Weights start as He et al. 2015 draw them.
+    enlarged to the next finer one's size, joined with it, and goes through a residual block; the
+    last logits are enlarged to the input's size. Ronneberger et al. 2015 (shortcuts), He et al.
+    2016 (blocks). By default the encoder is a `ResidualEncoder` of `width` to 8 `width` channels;
+    `encoder` names a classifier to take instead (`TappedEncoder`), and `width` is then the
+    decoder's alone. With the defaults and 11 classes 475,275 parameters. Weights start as He et al.
+    2015 draw them.
     """
 
     def __init__(
@@ -73,8 +74,8 @@ class UNet(nn.Module):
 class ResidualEncoder(nn.Module):
     """A convolution, and residual blocks between poolings: `depth` maps of width, 2 width, ...
 
-    (N, in_channels, H, W) gives the maps from fine to coarse; the first is of the input's size, or of
-    half of it with a `stride` of 2.
+    (N, in_channels, H, W) gives the maps from fine to coarse; the first is of the input's size, or
+    of half of it with a `stride` of 2.
     """
 
     def __init__(self, in_channels: int, width: int, depth: int, stride: int) -> None:

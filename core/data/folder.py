@@ -133,3 +133,11 @@ def pictures_below(
         for name in sorted(files):
             if not name.startswith(".") and name.lower().endswith(tuple(extensions)):
                 yield Path(where, name)
+
+
+def distinct_stems(paths: Sequence[Path]) -> list[str]:
+    """The names of files without their endings; all are numbered where two would be the same."""
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):
+        names = [f"{number}-{name}" for number, name in enumerate(names, start=1)]
+    return names

@@ -46,9 +46,9 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 def read_labels(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Reads a label map as the numbers in its file: palette indices or grey values, uint8 (H, W).
 
-    A map that codes classes as colours comes as uint8 (H, W, 3). Only PNG is read: what is lossy, or
-    blends its colours, has no labels in it. Raises as `read_image` does, and ValueError for a number
-    above 255.
+    A map that codes classes as colours comes as uint8 (H, W, 3). Only PNG is read: what is lossy,
+    or blends its colours, has no labels in it. Raises as `read_image` does, and ValueError for a
+    number above 255.
     """
     with _opened(Path(path)) as file:
         try:

@@ -52,7 +52,7 @@ def mask_grid(
     from matplotlib.patches import Patch
 
     patches = [
-        Patch(facecolor=np.asarray(colour) / 255, edgecolor=INK, linewidth=0.4, label=name)
+        Patch(facecolor=_hex(colour), edgecolor=INK, linewidth=0.4, label=name)
         for name, colour in legend.items()
     ]
     columns = min(len(patches), max(1, int(size * len(titles) / 1.35)))
@@ -68,3 +68,7 @@ def mask_grid(
         labelcolor=INK,
     )
     return figure
+
+
+def _hex(colour: Sequence[int]) -> str:
+    return f"#{bytes(int(value) for value in colour).hex()}"
