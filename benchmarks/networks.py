@@ -6,8 +6,9 @@ makes the same network thinner.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
+
+from segmentation.segnet import SegNetBasicLayers, SegNetLayers
 
 VGG16 = (2, 2, 3, 3, 3)
 VGG19 = (2, 2, 4, 4, 4)
@@ -67,50 +68,16 @@ def resnet20(nn: Any, functional: Any, width: int = 64) -> Any:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(third, 10))
 
 
-def segnet(nn: Any, classes: int = 11, width: int = 64) -> Any:
-    """SegNet (Badrinarayanan et al. 2017): logits (N, classes, H, W) for every pixel.
+def segnet(nn: Any, classes: int = 11, width: int = 64, *, basic: bool = False) -> Any:
+    """SegNet, or SegNet-Basic, with the very layers of the application."""
+    layers = SegNetBasicLayers if basic else SegNetLayers
 
-    VGG-16's convolutions, each with batch normalisation, and their mirror image, which puts
-    values back where the poolings took them.
-    """
-    filters = [width * stage for stage in STAGES]
-
-    def stage(channels: list[int]) -> list[Any]:
-        layers: list[Any] = []
-        for before, after in pairwise(channels):
-            convolution = nn.Conv2d(before, after, 3, padding=1)
-            layers += [convolution, nn.BatchNorm2d(after), nn.ReLU()]
-        return layers
-
-    class SegNet(nn.Module):
+    class Network(layers, nn.Module):  # type: ignore[misc, valid-type]
         def __init__(self) -> None:
             super().__init__()
-            self.pool = nn.MaxPool2d(2, return_indices=True)
-            self.unpool = nn.MaxUnpool2d(2)
-            encoder, decoder = [], []
-            before = [3, *filters]
-            for i, count in enumerate(VGG16):
-                encoder.append(nn.Sequential(*stage([before[i], *[filters[i]] * count])))
-                # The last convolution of all gives the logits and has nothing behind it.
-                back = stage([*[filters[i]] * count, before[i] if i else filters[0]])
-                if i == 0:
-                    back[-3:] = [nn.Conv2d(filters[0], classes, 3, padding=1)]
-                decoder.append(nn.Sequential(*back))
-            self.encoder, self.decoder = nn.ModuleList(encoder), nn.ModuleList(decoder)
+            self.add_layers(nn, classes, 3, width)
 
-        def forward(self, x: Any) -> Any:
-            taken = []
-            for part in self.encoder:
-                x = part(x)
-                size = x.shape[2:]
-                x, indices = self.pool(x)
-                taken.append((indices, size))
-            for part in reversed(list(self.decoder)):
-                indices, size = taken.pop()
-                x = part(self.unpool(x, indices, output_size=size))
-            return x
-
-    return SegNet()
+    return Network()
 
 
 def vgg_features(nn: Any, stages: tuple[int, ...], width: int = 64) -> list[Any]:

@@ -130,7 +130,7 @@ class FCNBasic(nn.Module):
 
     def __init__(self, num_classes: int = 11, in_channels: int = 3, *, width: int = 64) -> None:
         super().__init__()
-        self.encoder = basic_encoder(in_channels, width)
+        self.encoder = nn.ModuleList(basic_encoder(nn, in_channels, width))
         self.pool = nn.MaxPool2d(2, ceil_mode=True)
         levels = range(len(self.encoder))
         self.score = nn.ModuleList(nn.Conv2d(width, num_classes, 1) for _ in levels)

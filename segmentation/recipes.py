@@ -34,6 +34,9 @@ class Recipe(Optimisation):
     stride: int | None = None
     """Stride of a U-Net's first convolution: 2 works at half the resolution, four times as fast."""
 
+    depth: int | None = None
+    """Levels of a U-Net: its coarsest maps have 1 / 2 ** (depth - 1) of its finest ones' size."""
+
     at_once: bool = False
     """Train all strides of an FCN at once, its skips scaled; otherwise skips start at zero."""
 
@@ -74,12 +77,17 @@ class Recipe(Optimisation):
 
     def network_options(self) -> dict[str, Any]:
         """What the recipe says of the network's own settings."""
-        options = {"width": self.width, "stride": self.stride, "at_once": self.at_once or None}
+        options = {
+            "width": self.width,
+            "stride": self.stride,
+            "depth": self.depth,
+            "at_once": self.at_once or None,
+        }
         return {name: value for name, value in options.items() if value is not None}
 
 
 _SCENES = Recipe(
-    epochs=24,
+    epochs=30,
     optimizer="adamw",
     lr=0.003,
     schedule="one-cycle",
@@ -111,7 +119,7 @@ _STAGED = replace(
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
-        "scenes-unet": replace(_SCENES, model="unet", width=16, stride=2),
+        "scenes-unet": replace(_SCENES, model="unet", width=16, stride=2, depth=5),
         "scenes-segnet": replace(_SCENES, model="segnet", width=16),
         "scenes-fcn8s": replace(_SCENES, model="fcn8s_backbone", pretrained=True, lr=0.001),
         "camvid-unet": replace(

@@ -77,7 +77,24 @@ class SegNet(SegNetLayers, nn.Module):
         he_normal(self)
 
 
-class SegNetBasic(SegNetLayers, nn.Module):
+class SegNetBasicLayers(SegNetLayers):
+    """SegNet-Basic for any package with the names of `core.nn`."""
+
+    def add_layers(self, package: Any, num_classes: int, in_channels: int, width: int) -> None:
+        """Four 7x7 convolutions with batch normalisation and ReLU, and four back without ReLU."""
+        self.encoder = package.ModuleList(basic_encoder(package, in_channels, width))
+        decoder = []
+        for level in range(len(self.encoder)):
+            layers = [package.Conv2d(width, width, 7, padding=3), package.BatchNorm2d(width)]
+            if level == 0:
+                layers.append(package.Conv2d(width, num_classes, 1))
+            decoder.append(package.Sequential(*layers))
+        self.decoder = package.ModuleList(decoder)
+        self.pool = package.MaxPool2d(2, return_indices=True, ceil_mode=True)
+        self.unpool = package.MaxUnpool2d(2)
+
+
+class SegNetBasic(SegNetBasicLayers, nn.Module):
     """SegNet-Basic: four encoders and four decoders of one 7x7 convolution each (section 3.1).
 
     Input and result as `SegNet`; 1,416,587 parameters with 11 classes at `width` 64. As in the
@@ -87,20 +104,15 @@ class SegNetBasic(SegNetLayers, nn.Module):
 
     def __init__(self, num_classes: int = 11, in_channels: int = 3, *, width: int = 64) -> None:
         super().__init__()
-        self.encoder, self.decoder = basic_encoder(in_channels, width), nn.ModuleList()
-        for level in range(len(self.encoder)):
-            layers = [nn.Conv2d(width, width, 7, padding=3), nn.BatchNorm2d(width)]
-            if level == 0:
-                layers.append(nn.Conv2d(width, num_classes, 1))
-            self.decoder.append(nn.Sequential(*layers))
-        self.pool = nn.MaxPool2d(2, return_indices=True, ceil_mode=True)
-        self.unpool = nn.MaxUnpool2d(2)
+        self.add_layers(nn, num_classes, in_channels, width)
         he_normal(self)
 
 
-def basic_encoder(in_channels: int, width: int) -> nn.ModuleList:
+def basic_encoder(package: Any, in_channels: int, width: int) -> list[Any]:
     """The four stages that SegNet-Basic and FCN-Basic share, without their poolings."""
-    return nn.ModuleList(
-        nn.Sequential(nn.Conv2d(before, width, 7, padding=3), nn.BatchNorm2d(width), nn.ReLU())
+    return [
+        package.Sequential(
+            package.Conv2d(before, width, 7, padding=3), package.BatchNorm2d(width), package.ReLU()
+        )
         for before in (in_channels, width, width, width)
-    )
+    ]

@@ -72,15 +72,15 @@ class UNet(nn.Module):
 
 
 class ResidualEncoder(nn.Module):
-    """A convolution, and residual blocks between poolings: `depth` maps of width, 2 width, ...
+    """A convolution, and residual blocks between poolings: maps of width, 2, 4, 8, 8 ... widths.
 
-    (N, in_channels, H, W) gives the maps from fine to coarse; the first is of the input's size, or
-    of half of it with a `stride` of 2.
+    (N, in_channels, H, W) gives `depth` maps from fine to coarse; the first is of the input's size,
+    or of half of it with a `stride` of 2.
     """
 
     def __init__(self, in_channels: int, width: int, depth: int, stride: int) -> None:
         super().__init__()
-        self.channels = tuple(width * 2**level for level in range(depth))
+        self.channels = tuple(width * 2 ** min(level, 3) for level in range(depth))
         self.stem = _convolution(in_channels, width, 3, stride)
         self.pool = nn.MaxPool2d(2)
         self.blocks = nn.ModuleList(

@@ -29,6 +29,8 @@ TINY: dict[str, tuple[int, tuple[int, ...]]] = {
     "dqn": (3, (4, 36, 36)),
     "alexnet": (2, (3, 70, 70)),
     "vgg16": (2, (3, 64, 64)),
+    "segnet_inference": (1, (3, 45, 60)),
+    "segnet_basic_inference": (1, (3, 45, 60)),
 }
 
 

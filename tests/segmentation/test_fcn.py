@@ -101,9 +101,10 @@ def test_fcn_basic_lies_on_its_input_too() -> None:
         for parameter in layer.parameters():
             parameter.copy_(np.zeros(parameter.shape, np.float32))
     for stage in net.encoder:
-        weight = np.zeros(stage[0].weight.shape, np.float32)
+        (kernel,) = (p for p in stage.parameters() if p.ndim == 4)
+        weight = np.zeros(kernel.shape, np.float32)
         weight[:, :, 3, 3] = 1
-        stage[0].weight.copy_(weight)
+        kernel.copy_(weight)
     net.score[-1].weight.copy_(np.ones((1, 4, 1, 1), np.float32))
     x = np.zeros((1, 3, 96, 96), np.float32)
     x[:, :, 32:48, 48:64] = 1
@@ -142,7 +143,9 @@ def test_stages_begin_where_the_one_before_ended() -> None:
 
 def test_all_at_once_scales_the_skips() -> None:
     core.seed(0)
-    both = [FCN("backbone", 2, stride=16, at_once=at_once, **TINY).eval() for at_once in (0, 1)]
+    both = [
+        FCN("backbone", 2, stride=16, at_once=at_once, **TINY).eval() for at_once in (False, True)
+    ]
     ones = np.ones((2, 4, 1, 1), np.float32)
     for net in both:
         net.get_submodule("score_pool4").load_state_dict(
