@@ -81,6 +81,12 @@ def segnet_basic_inference(side: Side, step: Step) -> Workload:
     return _inference(side, networks.segnet(side.nn, 11, step.width, basic=True), step)
 
 
+def unet_inference(side: Side, step: Step) -> Workload:
+    """Inference."""
+    net = networks.unet(side.nn, side.functional, side.join, 11, step.width)
+    return _inference(side, net, step)
+
+
 def style(side: Side, step: Step) -> Workload:
     """One step of Adam on the picture: five Gram matrices and one content layer."""
     net = side.module(networks.vgg19_taps(side.nn, step.width)).eval().requires_grad_(False)
@@ -268,6 +274,7 @@ STEPS = (
         1,
         (3, 360, 480),
     ),
+    Step("unet_inference", "U-Net inference", unet_inference, 1.0, 1, (3, 360, 480), width=32),
 )
 
 

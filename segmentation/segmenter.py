@@ -75,7 +75,7 @@ class Segmenter:
         seed: int | None = None,
         half: bool = False,
     ) -> None:
-        """Write network, classes and settings to one safetensors file; `half` is float16."""
+        """Write network, classes and settings to one file; `half`: parameters in float16."""
         palette = self.labels.palette[: len(self.classes)]
         colours = [f"#{colour.tobytes().hex()}" for colour in palette]
         card = Card(
@@ -90,7 +90,12 @@ class Segmenter:
                 "scale": json.dumps(self.scale),
             },
         )
-        weights.save_model(self.net, path, card, dtype=np.float16 if half else None)
+        arrays = self.net.state_dict()
+        if half:
+            # Not the moments of batch normalisation: float16 ends at 65,504.
+            names = {name for name, _ in self.net.named_parameters()}
+            arrays = {n: a.astype(np.float16) if n in names else a for n, a in arrays.items()}
+        weights.save(path, arrays, card.header())
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -48,6 +48,12 @@ def test_a_file_holds_all_of_it(tmp_path: Path, make_segmenter: MakeSegmenter) -
     assert again.options == segmenter.options and again.architecture == "unet"
     card = weights.read_card(tmp_path / "a.safetensors")
     assert card.metrics == {"val_mIoU": 0.5} and card.seed == 3
+    large = segmenter.net.state_dict()
+    large["encoder.stem.1.running_var"][:] = 1e6
+    segmenter.net.load_state_dict(large)
+    segmenter.save(tmp_path / "b.safetensors", half=True)
+    again = Segmenter.load(tmp_path / "b.safetensors")
+    assert (again.net.state_dict()["encoder.stem.1.running_var"] == 1e6).all()
     same = again.predict(picture(40, 40)) == segmenter.predict(picture(40, 40))
     assert same.mean() > 0.98
 
