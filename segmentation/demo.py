@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from core import recipes
-from core.cli import CommonOptions, resolve_device, run_command
+from core.cli import DemoOptions, resolve_device, run_command
 from core.training.run import Run
 from segmentation.data import load
 from segmentation.evaluate import judge, report
@@ -20,19 +19,8 @@ RECIPE = "scenes-unet"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(CommonOptions):
+class Options(DemoOptions):
     """Label held-out scenes and draw what was found; nothing is downloaded."""
-
-    CHANGEABLE: ClassVar[frozenset[str]] = CommonOptions.CHANGEABLE | {"count"}
-
-    count: int = 120
-    """Held-out scenes to look at."""
-
-    train: bool = False
-    """Train the network from scratch first instead of taking the shipped weights."""
-
-    resume: bool = False
-    """Continue an unfinished --train in the folder."""
 
     epochs: int = RECIPES[RECIPE].epochs
     """Epochs of the training, with --train."""
@@ -40,12 +28,6 @@ class Options(CommonOptions):
 
 def main(options: Options) -> None:
     """Label, draw, and say how good it was; fails when the promised mIoU is missed."""
-    if options.count < 1:
-        raise ValueError(f"--count is {options.count}; expected 1 or more")
-    if options.resume and not options.train:
-        raise ValueError("--resume continues a training: add --train")
-    if options.weights is not None and options.train:
-        raise ValueError("--weights is used instead of training: leave out --train or --weights")
     segmenter = None if options.train else load_segmenter("scenes", options.weights)
     run = Run.create(options.out, "segmentation", "demo", options)
     if segmenter is None:

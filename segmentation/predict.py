@@ -13,7 +13,7 @@ import numpy as np
 
 from core import viz
 from core.cli import run_command
-from core.data.folder import distinct_stems, pictures_below
+from core.data.folder import distinct_stems, named_pictures
 from core.data.images import read_image, save_image, save_labels
 from core.training.progress import track
 from segmentation.labels import Labels
@@ -49,7 +49,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Label every picture; one that cannot be read is named, and the others go on."""
-    paths = _paths(options.pictures)
+    paths = named_pictures(options.pictures)
     targets = _targets(paths, options.out)
     segmenter = load_segmenter(options.data, options.weights)
     print(f"these weights know: {', '.join(segmenter.classes)} (trained on {segmenter.data})")
@@ -71,19 +71,6 @@ def main(options: Options) -> None:
         print(f"{frames} pictures in {seconds:.1f} s: {frames / seconds:.2f} frames per second")
     if failures:
         raise ValueError("; ".join(failures))
-
-
-def _paths(given: Sequence[Path]) -> list[Path]:
-    """The pictures themselves, those of a folder in the order of their names."""
-    if not given:
-        raise ValueError("predict: name at least one picture or folder")
-    paths = []
-    for path in given:
-        below = list(pictures_below(path)) if path.is_dir() else [path]
-        if not below:
-            raise ValueError(f"{path}: no pictures in this folder")
-        paths += below
-    return paths
 
 
 def _targets(paths: Sequence[Path], out: Path) -> list[tuple[Path, Path]]:

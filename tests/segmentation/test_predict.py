@@ -95,7 +95,7 @@ def test_impossible_options(tmp_path: Path, roads: Path) -> None:
     with pytest.raises(ValueError, match="name at least one picture"):
         main(Options(pictures=(), weights=roads))
     (tmp_path / "bare").mkdir()
-    with pytest.raises(ValueError, match="bare: no pictures in this folder"):
+    with pytest.raises(FileNotFoundError, match="bare: no pictures in this folder"):
         main(Options(pictures=(tmp_path / "bare",), weights=roads))
     with pytest.raises(ValueError, match=r"roads\.safetensors is a file; expected a folder"):
         main(Options(pictures=(tmp_path / "a.png",), weights=roads, out=roads))
