@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -23,16 +22,16 @@ _TAPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def classifier(name: str, **options: Any) -> nn.Module:
-    """A new network whose `features` encode: "backbone", or one that `models.build` knows."""
-    return Backbone(**options) if name == "backbone" else models.build(name, **options)
+    """A network whose `features` encode: "backbone", or one that `models.build` knows.
 
-
-def load_pretrained(model: nn.Module, name: str, data_root: Path | None = None) -> None:
-    """Give the encoder of `model` the trained weights of the classifier `name`.
-
-    Raises as `models.pretrained` does when they are not there, and ValueError when they do not fit.
+    Its weights are not drawn: whoever takes the features does that, or loads them.
     """
-    trained = models.pretrained(name, data_root=data_root).model
+    with nn.init.skip_draws():
+        return Backbone(**options) if name == "backbone" else models.build(name, **options)
+
+
+def load_features(model: nn.Module, trained: nn.Module) -> None:
+    """Give the `features` of `model` the weights of those of a trained classifier."""
     arrays = trained.get_submodule("features").state_dict()
     model.get_submodule("features").load_state_dict(arrays)
 

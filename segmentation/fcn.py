@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from core import Tensor, models, nn
 from core import functional as F
 from core.models.initialise import he_normal
-from segmentation.encoders import classifier, places
+from segmentation.encoders import classifier, load_features, places
 from segmentation.segnet import basic_encoder
 
+# Kernel of fc6, channels of fc6 and fc7, and zeros around the picture.
+_HEADS = {"vgg16": (7, 4096, 99), "backbone": (3, 256, 0)}
 # The poolings that are scored too, by the stride of the finest, from coarse to fine.
 _POOLS: Mapping[int, tuple[str, ...]] = {32: (), 16: ("pool4",), 8: ("pool4", "pool3")}
 _STRIDES = {"pool3": 8, "pool4": 16, "pool5": 32}
@@ -116,10 +118,6 @@ class FCN(nn.Module):
         return _crop(y, round(-grid.origin), x.shape[2:])
 
 
-# Kernel of fc6, channels of fc6 and fc7, and zeros around the picture.
-_HEADS = {"vgg16": (7, 4096, 99), "backbone": (3, 256, 0)}
-
-
 class FCNBasic(nn.Module):
     """FCN-Basic: SegNet-Basic's encoder with an FCN's decoder (Badrinarayanan et al. 2017, 3.2).
 
@@ -171,8 +169,8 @@ def _kernel(factor: int) -> int:
 
 
 def deconvolution(channels: int, factor: int) -> nn.ConvTranspose2d:
-    """A transposed convolution that starts as bilinear enlargement by `factor`; nothing is cut
-    off."""
+    """A transposed convolution that starts as bilinear enlargement by `factor`, with its
+    margins."""
     layer = nn.ConvTranspose2d(channels, channels, _kernel(factor), factor, bias=False)
     nn.init.bilinear_(layer.weight)
     return layer
@@ -198,14 +196,17 @@ def convolutionalised(linear: nn.Linear, kernel_size: int) -> nn.Conv2d:
     return layer
 
 
-def start_from_vgg(model: FCN, vgg: nn.Module) -> FCN:
-    """Give an FCN on VGG-16 the classifier's weights: its convolutions, and fc6 and fc7 as such.
+def start_from_classifier(model: FCN, trained: nn.Module) -> None:
+    """Give an FCN a classifier's weights: its convolutions, and a VGG's fc6 and fc7 as such.
 
-    The last layer goes along when both have as many classes. Raises ValueError when the head is not
-    the classifier's.
+    The last layer goes along when both have as many classes; a classifier without hidden layers
+    (the backbone) gives its convolutions only. Raises ValueError when the head is not the
+    classifier's.
     """
-    model.features.load_state_dict(vgg.get_submodule("features").state_dict())
-    linear = [m for m in vgg.get_submodule("classifier").modules() if isinstance(m, nn.Linear)]
+    load_features(model, trained)
+    linear = [m for m in trained.modules() if isinstance(m, nn.Linear)]
+    if len(linear) == 1:
+        return
     layers = ((model.fc6, 7), (model.fc7, 1), (model.score_fr, 1))
     for (layer, kernel), source in zip(layers, linear, strict=True):
         converted = convolutionalised(source, kernel)
@@ -213,10 +214,9 @@ def start_from_vgg(model: FCN, vgg: nn.Module) -> FCN:
             continue
         if converted.weight.shape != layer.weight.shape:
             raise ValueError(
-                f"start_from_vgg: {converted.weight.shape} does not fit {layer.weight.shape}"
+                f"start_from_classifier: {converted.weight.shape} does not fit {layer.weight.shape}"
             )
         layer.load_state_dict(converted.state_dict())
-    return model
 
 
 def _encoder(

@@ -121,10 +121,11 @@ def _pairs_by_name(root: Path, labels: LabelSet) -> list[LabelledFile]:
         )
     pairs = []
     for picture in pictures_below(root / "images"):
-        mask = masks / picture.relative_to(root / "images").with_suffix(".png")
+        name = picture.relative_to(root / "images").with_suffix("")
+        mask = masks / f"{name}.png"
         if not mask.is_file():
             raise FileNotFoundError(f"{mask}: no label map for {picture}")
-        pairs.append(LabelledFile(picture.stem, picture, mask, labels))
+        pairs.append(LabelledFile(name.as_posix(), picture, mask, labels))
     return _some(pairs, root / "images")
 
 

@@ -86,8 +86,16 @@ class Recipe(Optimisation):
         return {name: value for name, value in options.items() if value is not None}
 
 
-# Scenes vary by themselves in what augmentation would change.
-_SCENES = Recipe(epochs=6, optimizer="adamw", lr=0.004, schedule="one-cycle", weight_decay=0.01)
+_SCENES = Recipe(
+    epochs=30,
+    optimizer="adamw",
+    lr=0.003,
+    schedule="one-cycle",
+    weight_decay=0.01,
+    turn=10,
+    zoom=(0.85, 1.2),
+    jitter=0.3,
+)
 # 180x240 of pictures of 360x480, as SegNet's paper and its tutorial begin.
 _CAMVID = Recipe(
     data="camvid",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import core
 from core import device as dev
 from core import functional as F
-from core import nn, recipes, viz
+from core import models, nn, recipes, viz
 from core.cli import CommonOptions, resolve_device, run_command
 from core.data.loader import DataLoader
 from core.io import weights
@@ -33,8 +33,9 @@ from segmentation.batches import (
     training_batches,
 )
 from segmentation.data import SegmentationData, load, median_frequency_weights
-from segmentation.encoders import load_pretrained
+from segmentation.encoders import load_features
 from segmentation.evaluate import judge, report
+from segmentation.fcn import FCN, start_from_classifier
 from segmentation.labels import VOID
 from segmentation.metrics import Scores, confusion_matrix
 from segmentation.networks import build, encoder_of
@@ -122,9 +123,11 @@ def network(options: Options, classes: int) -> nn.Module:
     """A new network, with the weights that the options say it starts from."""
     model = build(options.model, classes, **options.network_options())
     if options.pretrained and options.weights is None:
-        encoder = encoder_of(options.model)
-        holder = model if hasattr(model, "features") else model.get_submodule("encoder")
-        load_pretrained(holder, encoder, options.data_root)
+        trained = models.pretrained(encoder_of(options.model), data_root=options.data_root).model
+        if isinstance(model, FCN):
+            start_from_classifier(model, trained)
+        else:
+            load_features(model.get_submodule("encoder"), trained)
     if options.weights is not None:
         new = start_from(model, options.weights)
         print(f"new, not in {options.weights}: {', '.join(new) or 'nothing'}", flush=True)

@@ -24,10 +24,10 @@ class UNet(nn.Module):
     Input (N, in_channels, H, W), any size; result (N, num_classes, H, W). On the way up a map is
     enlarged to the next finer one's size, joined with it, and goes through a residual block; the
     last logits are enlarged to the input's size. Ronneberger et al. 2015 (shortcuts), He et al.
-    2016 (blocks). By default the encoder is a `ResidualEncoder` of `width` to 8 `width` channels;
-    `encoder` names a classifier to take instead (`TappedEncoder`), and `width` is then the
-    decoder's alone. With the defaults and 11 classes 475,275 parameters. Weights start as He et al.
-    2015 draw them.
+    2016 (blocks). By default the encoder is a `ResidualEncoder` of `depth` levels with `width` to 8
+    `width` channels; `encoder` names a classifier to take instead (`TappedEncoder`), and `width` is
+    then the decoder's alone. With the defaults and 11 classes 475,275 parameters. Weights start as
+    He et al. 2015 draw them.
     """
 
     def __init__(

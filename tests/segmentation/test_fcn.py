@@ -10,7 +10,7 @@ import pytest
 import core
 from core import Tensor, nn
 from core.models import VGG
-from segmentation.fcn import FCN, FCNBasic, Grid, convolutionalised, fuse, start_from_vgg
+from segmentation.fcn import FCN, FCNBasic, Grid, convolutionalised, fuse, start_from_classifier
 
 TINY: dict[str, Any] = {"width": 16, "channels": (4, 4, 4, 4, 4)}
 
@@ -24,7 +24,7 @@ def test_a_convolutionalised_classifier_gives_the_same_scores() -> None:
     core.seed(0)
     vgg = VGG(16, num_classes=5, channels=TINY["channels"], hidden=16).eval()
     fcn = FCN("vgg16", 5, stride=32, padding=0, **TINY).eval()
-    start_from_vgg(fcn, vgg)
+    start_from_classifier(fcn, vgg)
     x = picture(224, 224)
     with core.no_grad():
         scores, maps = fcn.coarse(x)
@@ -55,10 +55,10 @@ def test_each_window_of_a_larger_map_is_classified() -> None:
 def test_other_heads_and_classes_are_told_apart() -> None:
     vgg = VGG(16, num_classes=5, channels=TINY["channels"], hidden=16)
     fcn = FCN("vgg16", 7, stride=32, **TINY)
-    start_from_vgg(fcn, vgg)
+    start_from_classifier(fcn, vgg)
     assert not fcn.score_fr.weight.numpy().any()
     with pytest.raises(ValueError, match="does not fit"):
-        start_from_vgg(FCN("vgg16", 5, stride=32, width=8, channels=TINY["channels"]), vgg)
+        start_from_classifier(FCN("vgg16", 5, stride=32, width=8, channels=TINY["channels"]), vgg)
     with pytest.raises(ValueError, match="stride 4, expected one of vgg16, backbone and one of 32"):
         FCN("vgg16", stride=4)
 
