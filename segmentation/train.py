@@ -100,15 +100,7 @@ def train(run: Run, options: Options) -> tuple[Segmenter, dict[str, Any]]:
     trainer.restore_best()
     # The moments that a training leaves behind are of many networks; these are of this one.
     update_bn(statistics_batches(data, options), model)
-    segmenter = Segmenter(
-        model, data.labels, options.model, options.network_options(), options.scale, data.name
-    )
-    # All figures are those of the rounded weights, which is what is kept.
-    segmenter.save(run.path(NETWORK), half=True)
-    segmenter = Segmenter.load(run.path(NETWORK))
-    segmenter.net.to(resolve_device(options.device))
-    reached = judge(segmenter, held_out).scores.mean_iou
-    segmenter.save(run.path(NETWORK), metrics={"val_mIoU": reached}, seed=options.seed, half=True)
+    segmenter, reached = _kept(run, options, model, data, held_out)
     figure = viz.curves(read_metrics(run.path(METRICS)), ("loss", "accuracy", "mIoU"))
     viz.save(figure, run.picture("curves.png"))
     return segmenter, {
@@ -117,6 +109,25 @@ def train(run: Run, options: Options) -> tuple[Segmenter, dict[str, Any]]:
         "parameters": model.num_parameters(),
         "seed": options.seed,
     }
+
+
+def _kept(
+    run: Run,
+    options: Options,
+    model: nn.Module,
+    data: SegmentationData,
+    held_out: SegmentationData,
+) -> tuple[Segmenter, float]:
+    """The network as its file has it, and the validation mIoU that it reaches so."""
+    settings = options.network_options()
+    trained = Segmenter(model, data.labels, options.model, settings, options.scale, data.name)
+    # All figures are those of the rounded weights, which is what is kept.
+    trained.save(run.path(NETWORK), half=True)
+    segmenter = Segmenter.load(run.path(NETWORK))
+    segmenter.net.to(resolve_device(options.device))
+    reached = judge(segmenter, held_out).scores.mean_iou
+    segmenter.save(run.path(NETWORK), metrics={"val_mIoU": reached}, seed=options.seed, half=True)
+    return segmenter, reached
 
 
 def network(options: Options, classes: int) -> nn.Module:

@@ -66,17 +66,17 @@ def test_fcn8s_has_the_parameters_of_the_caffe_model() -> None:
 
 def test_segnets_have_the_published_parameters() -> None:
     # SegNet: VGG-16's convolutions, the same again back to front (64 to 11 for 3 to 64), and scale
-    # and shift behind each but the last. The paper's table 6 says 29.45 M.
+    # and shift behind each but the last, as in the authors' segnet_train.prototxt: 29.4 M.
     mirrored = VGG_FEATURES - (9 * 3 * 64 + 64) + (9 * 64 * 11 + 11)
     mirrored += sum(a - b for a, b in VGG_LAYERS[1:])
     scales = 2 * sum(b for _, b in VGG_LAYERS) + 2 * sum(a for a, _ in VGG_LAYERS[1:])
     assert count("segnet", 11) == VGG_FEATURES + mirrored + scales == 29_449_355
-    # segnet_basic_train.prototxt of github.com/alexgkendall/SegNet-Tutorial, in the paper's table 1
-    # 1.425 M: 7x7 convolutions with 64 filters, normalisation behind each, a classifier.
+    # segnet_basic_train.prototxt of github.com/alexgkendall/SegNet-Tutorial, 1.4 M: convolutions of
+    # 7x7 with 64 filters, normalisation behind each, a classifier.
     layers = [(3, 64), *[(64, 64)] * 7]
     basic = sum(49 * a * b + b + 2 * b for a, b in layers) + 64 * 11 + 11
     assert count("segnet_basic", 11) == basic == 1_416_587
-    # FCN-Basic: the encoder, a score for each of its maps, and four enlargements. Table 1: 0.65 M.
+    # FCN-Basic: the encoder, a score for each of its maps, and four enlargements.
     encoder = sum(49 * a * b + b + 2 * b for a, b in layers[:4])
     assert count("fcn_basic", 11) == encoder + 4 * (64 * 11 + 11) + 4 * 11 * 11 * 16 == 622_892
 
