@@ -45,7 +45,7 @@ def _shown(value: float) -> str:
     return "-" if np.isnan(value) else f"{value:.2f}"
 
 
-def confusion(scores: Scores, classes: Sequence[str], limit: int = 12) -> Figure:
+def confusion(scores: Scores, classes: Sequence[str]) -> Figure:
     """The share of each true class's pixels that is taken for which class, in percent."""
     shares = scores.matrix / np.maximum(scores.matrix.sum(axis=1, keepdims=True), 1)
     percent: NDArray[np.int64] = np.rint(100 * shares).astype(np.int64)

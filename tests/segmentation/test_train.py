@@ -88,6 +88,29 @@ def test_the_best_epoch_is_kept_and_its_statistics_are_exact(
     assert segmenter.classes[3] == "road"
 
 
+def test_a_stopped_training_goes_on_as_if_it_had_not(
+    camvid_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train.main(camvid(camvid_root, tmp_path / "whole", jitter=0.2))
+    watch, calls = train.watch, []
+
+    def stop(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return watch(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "watch", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train.main(camvid(camvid_root, tmp_path / "stopped", jitter=0.2))
+    assert not (tmp_path / "stopped" / train.NETWORK).exists()
+    train.main(camvid(camvid_root, tmp_path / "stopped", jitter=0.2, resume=True))
+    lines = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "stopped")]
+    courses = [[(one["loss"], one["val_loss"], one["val_mIoU"]) for one in run] for run in lines]
+    assert courses[0] == courses[1] and len(courses[0]) == 2
+
+
 def test_stages_start_where_the_one_before_ended(
     camvid_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
