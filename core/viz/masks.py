@@ -45,29 +45,39 @@ def mask_grid(
     for row in rows:
         if len(row) != len(titles):
             raise ValueError(f"mask_grid: {len(row)} pictures in a row but {len(titles)} titles")
-    # A title for the first row only; the others leave its line empty.
-    names = [*titles, *[""] * (len(titles) * (len(rows) - 1))]
-    pictures = [picture for row in rows for picture in row]
-    figure = image_grid(pictures, names, columns=len(titles), title=title, size=size)
+    columns = [_stacked(column) for column in zip(*rows, strict=True)]
+    figure = image_grid(columns, titles, columns=len(titles), title=title, size=size)
     from matplotlib.patches import Patch
 
     patches = [
         Patch(facecolor=_hex(colour), edgecolor=INK, linewidth=0.4, label=name)
         for name, colour in legend.items()
     ]
-    columns = min(len(patches), max(1, int(size * len(titles) / 1.35)))
-    lines = -(-len(patches) // columns)
+    beside = max(1, min(len(patches), int(size * len(titles) / 1.35)))
+    lines = -(-len(patches) // beside)
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + 0.2 * lines + 0.15)
     figure.legend(
         handles=patches,
         loc="outside lower center",
-        ncols=columns,
+        ncols=beside,
         fontsize=8,
         frameon=False,
         labelcolor=INK,
     )
     return figure
+
+
+def _stacked(pictures: Sequence[Pixels]) -> Pixels:
+    """Pictures (H, W[, 3]) one above the other, on white."""
+    width = max(picture.shape[1] for picture in pictures)
+    gap = max(2, width // 60)
+    parts = []
+    for picture in pictures:
+        colours = picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)
+        margins = ((0, gap), (0, width - picture.shape[1]), (0, 0))
+        parts.append(np.pad(colours, margins, constant_values=255))
+    return np.concatenate(parts)[:-gap]
 
 
 def _hex(colour: Sequence[int]) -> str:
