@@ -44,8 +44,8 @@ def build(name: str, num_classes: int, **options: Any) -> nn.Module:
         raise ValueError(f"model {name!r} is unknown; expected one of {', '.join(NAMES)}")
     try:
         return _NETWORKS[name](num_classes=num_classes, **options)
-    except TypeError:
-        raise ValueError(f"model {name} does not take the options {json.dumps(options)}") from None
+    except TypeError as error:
+        raise ValueError(f"model {name} does not take the options {json.dumps(options)}") from error
 
 
 def encoder_of(name: str) -> str:

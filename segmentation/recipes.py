@@ -1,9 +1,9 @@
-"""The recipes of the trainings whose figures are in docs/results.md, by name.
+"""The recipes of the trainings, by name.
 
     python -m segmentation.train --recipe camvid-segnet-basic --data-root DATA
 
-Each was settled on the validation split; a test split is scored once, when a training is over. Any
-setting may be changed by its flag.
+A test split is scored once, when a training is over; docs/results.md says which of the recipes were
+settled, on the validation split, and what they reach. Any setting may be changed by its flag.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ class Recipe(Optimisation):
     """Train all strides of an FCN at once, its skips scaled; otherwise skips start at zero."""
 
     pretrained: bool = False
-    """Start with the encoder's trained weights: those that ship (backbone), or the published
-    ones."""
+    """Start with the encoder's trained weights: shipped (backbone) or published (the others)."""
 
     batch_size: int = 8
     """Pictures in one step."""
@@ -113,9 +112,7 @@ _CAMVID = Recipe(
 _BALANCED = replace(
     _CAMVID, optimizer="sgd", lr=0.1, weight_decay=0.0005, balance="median-frequency"
 )
-_STAGED = replace(
-    _CAMVID, lr=0.0005, epochs=40, pretrained=True, model="fcn32s_backbone", zoom=None
-)
+_STAGED = replace(_CAMVID, lr=0.0005, epochs=40, pretrained=True, model="fcn32s_backbone")
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
