@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 
 from core.io import weights
 from core.io.weights import Card
+from segmentation.data import load
+from segmentation.evaluate import judge
 from segmentation.labels import CAMVID
 from segmentation.segmenter import Segmenter, load_segmenter
 from tests.segmentation.conftest import MakeSegmenter
@@ -93,3 +96,13 @@ def test_weights_that_are_not_there(tmp_path: Path) -> None:
         load_segmenter("scenes", tmp_path / "none.safetensors")
     with pytest.raises(FileNotFoundError, match="no weights for 'camvid' ship"):
         load_segmenter("camvid")
+
+
+def test_the_shipped_weights_know_the_digits() -> None:
+    segmenter = load_segmenter("scenes")
+    data = load("scenes", "val", count=8)
+    figures = judge(segmenter, data).figures
+    assert segmenter.data == "scenes" and figures["global_accuracy"] > 0.97
+    assert figures["mIoU"] > 0.8 and figures["boundary_F1"] > 0.6
+    with as_file(files("segmentation") / "weights" / "scenes.safetensors") as path:
+        assert path.stat().st_size < 3_000_000
