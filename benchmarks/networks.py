@@ -9,6 +9,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+from segmentation.segnet import SegNetBasicLayers, SegNetLayers
+
 VGG16 = (2, 2, 3, 3, 3)
 VGG19 = (2, 2, 4, 4, 4)
 # Channels of VGG's five stages, in widths.
@@ -67,50 +69,73 @@ def resnet20(nn: Any, functional: Any, width: int = 64) -> Any:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(third, 10))
 
 
-def segnet(nn: Any, classes: int = 11, width: int = 64) -> Any:
-    """SegNet (Badrinarayanan et al. 2017): logits (N, classes, H, W) for every pixel.
+def segnet(nn: Any, classes: int = 11, width: int = 64, *, basic: bool = False) -> Any:
+    """SegNet, or SegNet-Basic, with the very layers of the application."""
+    layers = SegNetBasicLayers if basic else SegNetLayers
 
-    VGG-16's convolutions, each with batch normalisation, and their mirror image, which puts
-    values back where the poolings took them.
-    """
-    filters = [width * stage for stage in STAGES]
-
-    def stage(channels: list[int]) -> list[Any]:
-        layers: list[Any] = []
-        for before, after in pairwise(channels):
-            convolution = nn.Conv2d(before, after, 3, padding=1)
-            layers += [convolution, nn.BatchNorm2d(after), nn.ReLU()]
-        return layers
-
-    class SegNet(nn.Module):
+    class Network(layers, nn.Module):  # type: ignore[misc, valid-type]
         def __init__(self) -> None:
             super().__init__()
-            self.pool = nn.MaxPool2d(2, return_indices=True)
-            self.unpool = nn.MaxUnpool2d(2)
-            encoder, decoder = [], []
-            before = [3, *filters]
-            for i, count in enumerate(VGG16):
-                encoder.append(nn.Sequential(*stage([before[i], *[filters[i]] * count])))
-                # The last convolution of all gives the logits and has nothing behind it.
-                back = stage([*[filters[i]] * count, before[i] if i else filters[0]])
-                if i == 0:
-                    back[-3:] = [nn.Conv2d(filters[0], classes, 3, padding=1)]
-                decoder.append(nn.Sequential(*back))
-            self.encoder, self.decoder = nn.ModuleList(encoder), nn.ModuleList(decoder)
+            self.add_layers(nn, classes, 3, width)
+
+    return Network()
+
+
+def unet(nn: Any, functional: Any, join: Any, classes: int = 11, width: int = 32) -> Any:
+    """segmentation's U-Net as it is trained on CamVid: four levels, from half the resolution on."""
+    channels = [width * 2**level for level in range(4)]
+
+    def convolution(before: int, after: int, kernel: int, stride: int = 1) -> Any:
+        layer = nn.Conv2d(before, after, kernel, stride=stride, padding=kernel // 2, bias=False)
+        return nn.Sequential(layer, nn.BatchNorm2d(after), nn.ReLU())
+
+    class Residual(nn.Module):
+        def __init__(self, before: int, after: int) -> None:
+            super().__init__()
+            last = nn.Conv2d(after, after, 3, padding=1, bias=False)
+            self.body = nn.Sequential(*convolution(before, after, 3), last, nn.BatchNorm2d(after))
+            self.shortcut = None
+            if before != after:
+                one = nn.Conv2d(before, after, 1, bias=False)
+                self.shortcut = nn.Sequential(one, nn.BatchNorm2d(after))
+            self.activation = nn.ReLU()
 
         def forward(self, x: Any) -> Any:
-            taken = []
-            for part in self.encoder:
-                x = part(x)
-                size = x.shape[2:]
-                x, indices = self.pool(x)
-                taken.append((indices, size))
-            for part in reversed(list(self.decoder)):
-                indices, size = taken.pop()
-                x = part(self.unpool(x, indices, output_size=size))
-            return x
+            shortcut = x if self.shortcut is None else self.shortcut(x)
+            return self.activation(self.body(x) + shortcut)
 
-    return SegNet()
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = convolution(3, width, 3, stride=2)
+            self.pool = nn.MaxPool2d(2)
+            pairs = pairwise([width, *channels])
+            self.blocks = nn.ModuleList([Residual(before, after) for before, after in pairs])
+
+        def forward(self, x: Any) -> list[Any]:
+            x, maps = self.stem(x), []
+            for level, block in enumerate(self.blocks):
+                x = block(self.pool(x) if level else x)
+                maps.append(x)
+            return maps
+
+    class UNet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = Encoder()
+            pairs = list(pairwise(reversed(channels)))
+            self.reduce = nn.ModuleList([convolution(below, n, 1) for below, n in pairs])
+            self.decoder = nn.ModuleList([Residual(2 * n, n) for _, n in pairs])
+            self.head = nn.Conv2d(width, classes, 1)
+
+        def forward(self, x: Any) -> Any:
+            *skips, y = self.encoder(x)
+            for reduce, block, skip in zip(self.reduce, self.decoder, reversed(skips), strict=True):
+                y = functional.interpolate(reduce(y), size=skip.shape[2:])
+                y = block(join([y, skip], 1))
+            return functional.interpolate(self.head(y), size=x.shape[2:], mode="bilinear")
+
+    return UNet()
 
 
 def vgg_features(nn: Any, stages: tuple[int, ...], width: int = 64) -> list[Any]:

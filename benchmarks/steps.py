@@ -71,6 +71,22 @@ def segnet(side: Side, step: Step) -> Workload:
     return _supervised(side, net, optimizer, step, classes=11, pixels=True)
 
 
+def segnet_inference(side: Side, step: Step) -> Workload:
+    """Inference."""
+    return _inference(side, networks.segnet(side.nn, 11, step.width), step)
+
+
+def segnet_basic_inference(side: Side, step: Step) -> Workload:
+    """Inference."""
+    return _inference(side, networks.segnet(side.nn, 11, step.width, basic=True), step)
+
+
+def unet_inference(side: Side, step: Step) -> Workload:
+    """Inference."""
+    net = networks.unet(side.nn, side.functional, side.join, 11, step.width)
+    return _inference(side, net, step)
+
+
 def style(side: Side, step: Step) -> Workload:
     """One step of Adam on the picture: five Gram matrices and one content layer."""
     net = side.module(networks.vgg19_taps(side.nn, step.width)).eval().requires_grad_(False)
@@ -250,6 +266,16 @@ STEPS = (
     Step("dqn", "DQN update, Nature network", dqn, 1.0, 32, (4, 84, 84)),
     Step("alexnet", "AlexNet inference", alexnet, 0.9, 16, (3, 224, 224)),
     Step("vgg16", "VGG-16 inference", vgg16, 0.7, 4, (3, 224, 224)),
+    Step("segnet_inference", "SegNet inference", segnet_inference, 1.0, 1, (3, 360, 480)),
+    Step(
+        "segnet_basic_inference",
+        "SegNet-Basic inference",
+        segnet_basic_inference,
+        1.0,
+        1,
+        (3, 360, 480),
+    ),
+    Step("unet_inference", "U-Net inference", unet_inference, 1.0, 1, (3, 360, 480), width=32),
 )
 
 

@@ -78,6 +78,33 @@ class TrainingOptions(CommonOptions):
             raise ValueError(f"--lr is {self.lr}; expected more than 0")
 
 
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions(CommonOptions):
+    """Options of a demo that shows shipped weights on held-out samples, or trains first."""
+
+    CHANGEABLE: ClassVar[frozenset[str]] = CommonOptions.CHANGEABLE | {"count"}
+
+    count: int = 120
+    """Held-out samples to look at."""
+
+    train: bool = False
+    """Train from scratch first instead of taking the shipped weights."""
+
+    resume: bool = False
+    """Continue an unfinished --train in the folder."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.count < 1:
+            raise ValueError(f"--count is {self.count}; expected 1 or more")
+        if self.resume and not self.train:
+            raise ValueError("--resume continues a training: add --train")
+        if self.weights is not None and self.train:
+            raise ValueError(
+                "--weights is used instead of training: leave out --train or --weights"
+            )
+
+
 def resolve_device(device: str) -> Literal["cpu", "cuda"]:
     """The device that "auto", "cpu" or "cuda" stands for on this machine.
 

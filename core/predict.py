@@ -12,7 +12,7 @@ import numpy as np
 
 from core import viz
 from core.cli import resolve_device, run_command
-from core.data.folder import pictures_below
+from core.data.folder import named_pictures
 from core.data.images import Picture, read_image
 from core.io.files import write_json
 from core.models import Pretrained
@@ -59,7 +59,7 @@ def main(options: Options) -> list[dict[str, Any]]:
     """Print what each picture is; one that cannot be read is named, and the others go on."""
     if options.out is not None and options.out.exists() and not options.out.is_dir():
         raise ValueError(f"--out {options.out} is a file; expected a folder")
-    paths = _paths(options.pictures)
+    paths = named_pictures(options.pictures)
     networks = load_networks(
         options.weights,
         architecture=options.model,
@@ -85,19 +85,6 @@ def main(options: Options) -> list[dict[str, Any]]:
     if failures:
         raise ValueError("; ".join(failures))
     return results
-
-
-def _paths(given: Sequence[Path]) -> list[Path]:
-    """The pictures that were named, and those in the folders that were."""
-    if not given:
-        raise ValueError("predict: name at least one picture")
-    paths: list[Path] = []
-    for path in given:
-        inside = list(pictures_below(path)) if path.is_dir() else [path]
-        if not inside:
-            raise FileNotFoundError(f"{path}: no pictures in this folder")
-        paths += inside
-    return paths
 
 
 def _likeliest(

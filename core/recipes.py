@@ -23,17 +23,8 @@ Augmentation = Literal["none", "affine", "elastic", "crop", "flip", "crop-flip"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """Everything that a training depends on but its seed."""
-
-    data: DataName = "mnist"
-    """Data set; digits are embedded, the others are looked for and downloaded."""
-
-    model: str = "simple_convnet"
-    """Network, one of core.models.NAMES."""
-
-    width: int | None = None
-    """Channels of the first layer, in networks that have it; by default the network's own."""
+class Optimisation:
+    """How the weights of a network are found: `core.training.assemble` makes the parts of it."""
 
     epochs: int = 20
     """How many times to go through the training set."""
@@ -56,6 +47,34 @@ class Recipe:
     label_smoothing: float = 0.0
     """Part of the target that is spread over all classes."""
 
+    average: float | None = None
+    """Decay of a moving average of the weights, such as 0.999; it is then what is evaluated."""
+
+    def __post_init__(self) -> None:
+        for flag, value in (("--epochs", self.epochs), ("--batch-size", self.batch_size)):
+            if value < 1:
+                raise ValueError(f"{flag} is {value}; expected 1 or more")
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise ValueError(f"--lr is {self.lr}; expected more than 0")
+        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
+            raise ValueError(f"--weight-decay is {self.weight_decay}; expected 0 or more")
+        if not 0 <= self.label_smoothing <= 1:
+            raise ValueError(f"--label-smoothing is {self.label_smoothing}; expected 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Optimisation):
+    """Everything that the training of a classifier depends on but its seed."""
+
+    data: DataName = "mnist"
+    """Data set; digits are embedded, the others are looked for and downloaded."""
+
+    model: str = "simple_convnet"
+    """Network, one of core.models.NAMES."""
+
+    width: int | None = None
+    """Channels of the first layer, in networks that have it; by default the network's own."""
+
     dropout: float | None = None
     """Probability of dropout, in networks that have it; by default the network's own."""
 
@@ -69,25 +88,12 @@ class Recipe:
     erase: float = 0.0
     """Probability that a rectangle of a training picture is erased."""
 
-    average: float | None = None
-    """Decay of a moving average of the weights, such as 0.999; it is then what is evaluated."""
-
     patience: int | None = None
     """Stop after so many epochs without a better one."""
 
     def __post_init__(self) -> None:
-        for flag, value in (("--epochs", self.epochs), ("--batch-size", self.batch_size)):
-            if value < 1:
-                raise ValueError(f"{flag} is {value}; expected 1 or more")
-        if not (self.lr > 0 and math.isfinite(self.lr)):
-            raise ValueError(f"--lr is {self.lr}; expected more than 0")
-        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
-            raise ValueError(f"--weight-decay is {self.weight_decay}; expected 0 or more")
-        for flag, part in (
-            ("--label-smoothing", self.label_smoothing),
-            ("--augment-p", self.augment_p),
-            ("--erase", self.erase),
-        ):
+        super().__post_init__()
+        for flag, part in (("--augment-p", self.augment_p), ("--erase", self.erase)):
             if not 0 <= part <= 1:
                 raise ValueError(f"{flag} is {part}; expected 0 to 1")
 
@@ -175,19 +181,22 @@ class RecipeOptions(Recipe, CommonOptions):
         CommonOptions.__post_init__(self)
 
 
-OptionsT = TypeVar("OptionsT", bound=RecipeOptions)
+OptionsT = TypeVar("OptionsT", bound=Optimisation)
 
 
-def options(kind: type[OptionsT], name: str, **changes: Any) -> OptionsT:
+def options(kind: type[OptionsT], name: str, /, recipes: Any = RECIPES, **changes: Any) -> OptionsT:
     """The options of a command that follows the recipe `name`, some of them changed.
 
-    Raises ValueError for a name that is not among RECIPES.
+    `kind` has the fields of the `recipes` and `recipe` for the name. Raises ValueError for a name
+    that is not among them.
     """
-    if name not in RECIPES:
-        raise ValueError(f"recipe {name!r} is unknown; expected one of {', '.join(RECIPES)}")
-    return kind(recipe=name, **(asdict(RECIPES[name]) | changes))
+    if name not in recipes:
+        raise ValueError(f"recipe {name!r} is unknown; expected one of {', '.join(recipes)}")
+    return kind(**{"recipe": name, **asdict(recipes[name]), **changes})
 
 
-def defaults(kind: type[OptionsT], name: str) -> Callable[[Sequence[str]], OptionsT]:
+def defaults(
+    kind: type[OptionsT], name: str, recipes: Mapping[str, Any] = RECIPES
+) -> Callable[[Sequence[str]], OptionsT]:
     """What the flags of a command line change: the recipe that --recipe names there, or `name`."""
-    return lambda args: options(kind, flag_value("--recipe", args) or name)
+    return lambda args: options(kind, flag_value("--recipe", args) or name, recipes)

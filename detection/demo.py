@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from core import viz
-from core.cli import CommonOptions, resolve_device, run_command
+from core.cli import DemoOptions, resolve_device, run_command
 from core.training.run import Run
 from detection import pictures
 from detection.coco import to_coco, write_coco
@@ -24,19 +24,10 @@ PROMISE = 0.85
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(CommonOptions):
+class Options(DemoOptions):
     """Detect digits in held-out scenes and draw what was found; nothing is downloaded."""
 
-    CHANGEABLE: ClassVar[frozenset[str]] = CommonOptions.CHANGEABLE | {"cache", "count"}
-
-    count: int = 120
-    """Held-out scenes to look at."""
-
-    train: bool = False
-    """Train the detector from scratch first instead of taking the shipped weights."""
-
-    resume: bool = False
-    """Continue an unfinished --train in the folder."""
+    CHANGEABLE: ClassVar[frozenset[str]] = DemoOptions.CHANGEABLE | {"cache"}
 
     epochs: int = TrainingOptions.epochs
     """Epochs of fine-tuning, with --train."""
@@ -47,12 +38,6 @@ class Options(CommonOptions):
 
 def main(options: Options) -> None:
     """Detect, draw, and say how good it was; fails when the promised mAP is missed."""
-    if options.count < 1:
-        raise ValueError(f"--count is {options.count}; expected 1 or more")
-    if options.resume and not options.train:
-        raise ValueError("--resume continues a training: add --train")
-    if options.weights is not None and options.train:
-        raise ValueError("--weights is used instead of training: leave out --train or --weights")
     detector = None if options.train else load_detector("scenes", options.weights)
     run = Run.create(options.out, "detection", "demo", options)
     if detector is None:

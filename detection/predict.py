@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.cli import run_command
+from core.data.folder import distinct_stems
 from core.data.images import read_image, save_image
 from detection.detector import Detector
 from detection.metrics import Predictions
@@ -76,11 +77,7 @@ def _targets(options: Options) -> list[Path]:
         raise ValueError(f"--out {out} is a file; expected a folder or a name in {SUFFIXES}")
     else:
         # Two pictures of the same name in different folders, or formats, stay two.
-        names = [path.stem for path in pictures]
-        if len(set(names)) < len(names):
-            # The same name in two folders, or as JPEG and PNG: all are numbered.
-            names = [f"{number}-{name}" for number, name in enumerate(names, start=1)]
-        targets = [out / f"{name}.png" for name in names]
+        targets = [out / f"{name}.png" for name in distinct_stems(pictures)]
     originals = {path.resolve() for path in pictures}
     for target in targets:
         if target.resolve() in originals:

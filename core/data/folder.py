@@ -133,3 +133,27 @@ def pictures_below(
         for name in sorted(files):
             if not name.startswith(".") and name.lower().endswith(tuple(extensions)):
                 yield Path(where, name)
+
+
+def named_pictures(given: Sequence[Path]) -> list[Path]:
+    """The pictures that a command line names: files, and those in folders by their names.
+
+    Raises ValueError when nothing is named, FileNotFoundError for a folder without a picture.
+    """
+    if not given:
+        raise ValueError("predict: name at least one picture")
+    paths: list[Path] = []
+    for path in given:
+        inside = list(pictures_below(path)) if path.is_dir() else [path]
+        if not inside:
+            raise FileNotFoundError(f"{path}: no pictures in this folder")
+        paths += inside
+    return paths
+
+
+def distinct_stems(paths: Sequence[Path]) -> list[str]:
+    """The names of files without their endings; all are numbered where two would be the same."""
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):
+        names = [f"{number}-{name}" for number, name in enumerate(names, start=1)]
+    return names

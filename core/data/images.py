@@ -42,7 +42,48 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     when it is empty, truncated, no picture, or has more than ``max_pixels`` pixels (Pillow's own
     limit of about 178 million holds in any case).
     """
-    path = Path(path)
+    with _opened(Path(path)) as file:
+        return decode_image(file, str(path), max_pixels=max_pixels)
+
+
+def read_labels(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Reads a label map as the numbers in its file: palette indices or grey values, uint8 (H, W).
+
+    A map that codes classes as colours comes as uint8 (H, W, 3). Only PNG is read: what is lossy,
+    or blends its colours, has no labels in it. Raises as `read_image` does, and ValueError for a
+    number above 255.
+    """
+    with _opened(Path(path)) as file:
+        try:
+            return _decode_labels(file, max_pixels)
+        except Exception as error:
+            raise ValueError(f"{path}: {_reason(error, 'PNG label map')}") from error
+
+
+def save_labels(
+    path: str | os.PathLike[str], labels: NDArray[np.uint8], palette: NDArray[np.uint8]
+) -> None:
+    """Writes a label map uint8 (H, W) as a PNG whose palette (n, 3) colours the labels 0 to n - 1.
+
+    Labels without a colour are black. The file appears whole or not at all. Raises ValueError for
+    another shape or dtype.
+    """
+    if labels.ndim != 2 or palette.shape[1:] != (3,) or len(palette) > 256:
+        raise ValueError(
+            f"save_labels: labels {labels.shape} and palette {palette.shape}, expected (H, W) and "
+            "(n, 3) with n up to 256"
+        )
+    image = _to_pillow(labels, "save_labels")
+    colours = np.zeros((256, 3), np.uint8)
+    colours[: len(palette)] = palette
+    image.putpalette(colours.tobytes())
+    encoded = io.BytesIO()
+    image.save(encoded, format="PNG", optimize=False)
+    write_bytes(Path(path), encoded.getvalue())
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such picture")
     if not path.is_file():
@@ -50,7 +91,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     if path.stat().st_size == 0:
         raise ValueError(f"{path}: the file is empty")
     with path.open("rb") as file:
-        return decode_image(file, str(path), max_pixels=max_pixels)
+        yield file
 
 
 def decode_image(file: BinaryIO, name: str, *, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -140,17 +181,34 @@ def _to_pillow(picture: Picture, operation: str) -> Image.Image:
 
 
 def _decode(file: Any, max_pixels: int) -> Picture:
+    image = _loaded(file, READABLE, max_pixels)
+    with _quiet_pillow():
+        orientation = _orientation(image)
+    return np.ascontiguousarray(_oriented(_to_rgb(image), orientation))
+
+
+def _decode_labels(file: Any, max_pixels: int) -> NDArray[np.uint8]:
+    image = _loaded(file, ("PNG",), max_pixels)
+    if image.mode in ("RGB", "RGBA"):
+        return np.array(image.convert("RGB"))
+    if image.mode in ("LA", "PA"):
+        image = image.getchannel(0)
+    values = np.array(image)
+    if values.max() > 255:
+        raise ValueError(f"a label of {values.max()}, expected 0 to 255")
+    return values.astype(np.uint8)
+
+
+def _loaded(file: Any, formats: tuple[str, ...], max_pixels: int) -> Image.Image:
     from PIL import Image
 
     with _quiet_pillow():
-        image: Image.Image = Image.open(file, formats=READABLE)
+        image: Image.Image = Image.open(file, formats=formats)
     width, height = image.size
     if width * height > max_pixels:
         raise ValueError(f"{width}x{height} pixels, more than the limit of {max_pixels}")
     image.load()
-    with _quiet_pillow():
-        orientation = _orientation(image)
-    return np.ascontiguousarray(_oriented(_to_rgb(image), orientation))
+    return image
 
 
 def _to_rgb(image: Image.Image) -> Picture:
@@ -184,11 +242,11 @@ def _oriented(picture: Picture, orientation: int) -> Picture:
     return picture
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, expected: str = "JPEG, PNG, WebP or GIF picture") -> str:
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
-        return "not a readable JPEG, PNG, WebP or GIF picture"
+        return f"not a readable {expected}"
     if isinstance(error, Image.DecompressionBombError):
         return "too many pixels (a decompression bomb?)"
     text = " ".join(str(error).split())

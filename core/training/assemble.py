@@ -13,7 +13,7 @@ from core import data, models, nn, optim
 from core.data import augment, distort
 from core.data.dataset import ArrayDataset, Split
 from core.io import weights
-from core.recipes import Recipe
+from core.recipes import Optimisation, Recipe
 from core.training.average import MovingAverage
 from core.training.classifier import AFFINE, Augmented, scaled
 from core.training.run import Run
@@ -70,7 +70,7 @@ def network_options(recipe: Recipe) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def optimizer(recipe: Recipe, model: Any, package: Any = optim) -> Any:
+def optimizer(recipe: Optimisation, model: Any, package: Any = optim) -> Any:
     """The recipe's optimiser of all of the model's parameters.
 
     `package` is where classes of `core.optim`'s names and meanings are found.
@@ -82,7 +82,9 @@ def optimizer(recipe: Recipe, model: Any, package: Any = optim) -> Any:
     return kind(model.parameters(), **settings)
 
 
-def schedule(recipe: Recipe, optimizer: Any, steps_per_epoch: int, package: Any = optim) -> Any:
+def schedule(
+    recipe: Optimisation, optimizer: Any, steps_per_epoch: int, package: Any = optim
+) -> Any:
     """The recipe's schedule, stepped after every batch; None for a constant rate.
 
     `package` as in `optimizer`.

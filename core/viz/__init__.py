@@ -9,6 +9,7 @@ from core.viz.comparisons import histograms, lines, paths, scatter
 from core.viz.figure import save
 from core.viz.grid import filters, image_grid
 from core.viz.inside import feature_maps, graph, heat
+from core.viz.masks import mask_grid, overlay
 from core.viz.mistakes import mistakes
 from core.viz.plots import confusion_matrix, curves, precision_recall
 from core.viz.search import search_curves, search_map
@@ -25,7 +26,9 @@ __all__ = [
     "histograms",
     "image_grid",
     "lines",
+    "mask_grid",
     "mistakes",
+    "overlay",
     "paths",
     "precision_recall",
     "save",

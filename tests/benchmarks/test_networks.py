@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks import networks
@@ -15,8 +16,9 @@ from benchmarks.measure import Child, Job, Round, Timing, check, serve, start
 from benchmarks.report import HEAD, Report, Row
 from benchmarks.sides import OURS, PEER, PEER_LAST, Ours, Peer, Side, side_of, weights
 from benchmarks.steps import STEPS, Step, step_named
-from core import functional, nn
+from core import Tensor, functional, nn
 from core.models import DeepConvNet
+from segmentation.unet import UNet
 
 # Batch and shape in which each step runs in a moment, with an eighth of the width.
 TINY: dict[str, tuple[int, tuple[int, ...]]] = {
@@ -30,6 +32,9 @@ TINY: dict[str, tuple[int, tuple[int, ...]]] = {
     "dqn": (3, (4, 36, 36)),
     "alexnet": (2, (3, 70, 70)),
     "vgg16": (2, (3, 64, 64)),
+    "segnet_inference": (1, (3, 45, 60)),
+    "segnet_basic_inference": (1, (3, 45, 60)),
+    "unet_inference": (1, (3, 45, 60)),
 }
 
 
@@ -69,6 +74,14 @@ def test_the_encoder_of_segnet_is_vgg16() -> None:
     vgg = nn.Sequential(*networks.vgg_features(nn, networks.VGG16, width=8))
     shapes = [p.shape for p in encoder.parameters() if p.ndim == 4]
     assert shapes == [p.shape for p in vgg.parameters() if p.ndim == 4]
+
+
+def test_the_unet_is_that_of_the_application() -> None:
+    own = UNet(11, width=8, stride=2).eval()
+    net = networks.unet(nn, functional, functional.cat, width=8).eval()
+    net.load_state_dict(own.state_dict())
+    x = Tensor(np.random.default_rng(0).standard_normal((1, 3, 45, 60), np.float32))
+    np.testing.assert_array_equal(net(x).numpy(), own(x).numpy())
 
 
 def test_weights_depend_on_the_name_alone() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.data.folder import ImageFolder
+from core.data.folder import ImageFolder, distinct_stems
 from core.data.images import save_image
 
 
@@ -99,3 +99,8 @@ def test_nothing_readable(tmp_path: Path) -> None:
         ImageFolder(tmp_path)
     with pytest.raises(ValueError, match="not a single readable picture"):
         ImageFolder(tmp_path, verify=False).arrays(4)
+
+
+def test_names_that_would_be_the_same_are_numbered() -> None:
+    assert distinct_stems([Path("a/x.png"), Path("b/y.jpg")]) == ["x", "y"]
+    assert distinct_stems([Path("a/x.png"), Path("b/x.jpg"), Path("z")]) == ["1-x", "2-x", "3-z"]

@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from core.data.images import Interpolation, Picture, read_image, resize, save_image
+from core.data.images import (
+    Interpolation,
+    Picture,
+    read_image,
+    read_labels,
+    resize,
+    save_image,
+    save_labels,
+)
 
 
 def _smooth(height: int = 20, width: int = 30) -> Picture:
@@ -299,3 +307,35 @@ def test_resize_errors() -> None:
         _resize_wrongly((9, 9))
     with pytest.raises(ValueError, match="interpolation is 'cubist'"):
         _resize_wrongly(interpolation="cubist")  # type: ignore[arg-type]
+
+
+PALETTE = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]], np.uint8)
+
+
+def test_label_maps_keep_their_numbers(tmp_path: Path) -> None:
+    labels = np.random.default_rng(0).integers(0, 256, (7, 11)).astype(np.uint8)
+    save_labels(tmp_path / "palette.png", labels, PALETTE)
+    _save(tmp_path / "grey.png", labels)
+    _save(tmp_path / "sixteen.png", labels.astype(np.uint16))
+    for name in ("palette", "grey", "sixteen"):
+        np.testing.assert_array_equal(read_labels(tmp_path / f"{name}.png"), labels)
+    few = np.array([[0, 1], [2, 1]], np.uint8)
+    save_labels(tmp_path / "few.png", few, PALETTE)
+    np.testing.assert_array_equal(read_image(tmp_path / "few.png"), PALETTE[few])
+    colours = _save(tmp_path / "colours.png", PALETTE[few])
+    np.testing.assert_array_equal(read_labels(colours), PALETTE[few])
+
+
+def test_what_is_no_label_map_is_named(tmp_path: Path) -> None:
+    lossy = _save(tmp_path / "a.jpg", np.zeros((4, 4), np.uint8))
+    with pytest.raises(ValueError, match=r"a\.jpg: not a readable PNG label map"):
+        read_labels(lossy)
+    large = _save(tmp_path / "b.png", np.full((4, 4), 256, np.uint16))
+    with pytest.raises(ValueError, match=r"b\.png: broken picture \(a label of 256, expected 0"):
+        read_labels(large)
+    with pytest.raises(ValueError, match=r"b\.png: broken picture \(4x4 pixels, more than the lim"):
+        read_labels(large, max_pixels=15)
+    with pytest.raises(FileNotFoundError, match="no such picture"):
+        read_labels(tmp_path / "none.png")
+    with pytest.raises(ValueError, match=r"save_labels: labels \(2, 2, 3\) and palette \(3, 3\)"):
+        save_labels(tmp_path / "c.png", np.zeros((2, 2, 3), np.uint8), PALETTE)

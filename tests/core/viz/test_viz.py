@@ -201,3 +201,28 @@ def test_no_window_and_no_global_state(tmp_path: Path) -> None:
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
+
+
+def test_labels_lie_over_a_picture() -> None:
+    picture = np.full((2, 3, 3), 100, np.uint8)
+    labels = np.array([[0, 1, 255], [1, 0, 255]], np.uint8)
+    palette = np.array([[0, 0, 0], [200, 0, 0]], np.uint8)
+    mixed = viz.overlay(picture, labels, palette[np.minimum(np.arange(256), 1)], opacity=0.5)
+    assert mixed[0].tolist() == [[50, 50, 50], [150, 50, 50], [100, 100, 100]]
+    with pytest.raises(ValueError, match=r"picture \(2, 3, 3\) but labels \(3, 2\)"):
+        viz.overlay(picture, labels.T, palette)
+
+
+def test_masks_stand_beside_their_pictures_with_a_legend(tmp_path: Path) -> None:
+    picture, mask = np.zeros((8, 10, 3), np.uint8), np.zeros((8, 10), np.uint8)
+    figure = viz.mask_grid(
+        [[picture, mask]] * 3, ("picture", "truth"), {"sky": (10, 20, 30), "road": (1, 2, 3)}
+    )
+    assert [axes.get_title() for axes in figure.axes] == ["picture", "truth"]
+    assert [axes.images[0].get_size() for axes in figure.axes] == [(3 * 8 + 2 * 2, 10)] * 2
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["sky", "road"]
+    viz.save(figure, tmp_path / "masks.png")
+    assert (tmp_path / "masks.png").stat().st_size > 1000
+    with pytest.raises(ValueError, match="2 pictures in a row but 1 titles"):
+        viz.mask_grid([[picture, mask]], ("picture",), {})

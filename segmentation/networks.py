@@ -1,0 +1,59 @@
+"""The networks by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+from core import nn
+from segmentation.fcn import FCN, FCNBasic
+from segmentation.segnet import SegNet, SegNetBasic
+from segmentation.unet import UNet
+
+_NETWORKS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
+    {
+        "unet": UNet,
+        "unet_squeezenet": partial(UNet, encoder="squeezenet1_0"),
+        "unet_backbone": partial(UNet, encoder="backbone"),
+        "segnet": SegNet,
+        "segnet_basic": SegNetBasic,
+        "fcn_basic": FCNBasic,
+        **{
+            f"fcn{stride}s_{encoder}": partial(FCN, encoder, stride=stride)
+            for encoder in ("vgg16", "backbone")
+            for stride in (32, 16, 8)
+        },
+    }
+)
+# The classifier whose trained weights fit the encoder.
+_ENCODERS = {"squeezenet": "squeezenet1_0", "backbone": "backbone", "vgg16": "vgg16"}
+
+NAMES = tuple(_NETWORKS)
+
+
+def build(name: str, num_classes: int, **options: Any) -> nn.Module:
+    """A new network that gives pictures (N, 3, H, W) logits (N, num_classes, H, W).
+
+    `options` go to its class. Raises ValueError for a name that is not among NAMES, and for options
+    that it does not have.
+    """
+    if name not in _NETWORKS:
+        raise ValueError(f"model {name!r} is unknown; expected one of {', '.join(NAMES)}")
+    try:
+        return _NETWORKS[name](num_classes=num_classes, **options)
+    except TypeError as error:
+        raise ValueError(f"model {name} does not take the options {json.dumps(options)}") from error
+
+
+def encoder_of(name: str) -> str:
+    """The classifier that the network's encoder is the convolutional part of.
+
+    Raises ValueError for a network that has an encoder of its own.
+    """
+    encoder = _ENCODERS.get(name.rpartition("_")[2])
+    if encoder is None:
+        raise ValueError(f"there are no trained weights for the encoder of {name}")
+    return encoder
