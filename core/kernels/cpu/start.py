@@ -10,9 +10,10 @@ from numba.core import event
 from numba.core.registry import cpu_target
 from threadpoolctl import ThreadpoolController
 
-# mallopt's names for limits in glibc's malloc.h, and the limit.
+# mallopt's names for limits in glibc's malloc.h, and the limits: what is freed at the heap's end
+# stays; the largest arrays have pages of their own, and no holes of the heap have to fit them.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_KEPT = 1 << 30
+_KEPT, _APART = 1 << 30, 1 << 25
 
 
 class _Notice(event.Listener):
@@ -56,4 +57,4 @@ def _keep_memory() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_TRIM_THRESHOLD, _KEPT)
-        mallopt(_MMAP_THRESHOLD, _KEPT)
+        mallopt(_MMAP_THRESHOLD, _APART)
