@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from core import data, viz
 from core.cli import resolve_device, run_command
 from core.data.dataset import ArrayDataset
-from core.data.folder import ImageFolder
+from core.data.folder import ImageFolder, distinct
 from core.data.images import Picture
 from core.io.files import write_text
 from core.models import Pretrained
@@ -90,7 +90,8 @@ def main(options: Options) -> dict[str, Any]:
     _write_predictions(run, judged[-1], kept, pictures, networks[0].classes)
     for problem in problems:
         print(f"left out: {problem}")
-    each = {n.name: 1 - j.error() for n, j in zip(networks, judged, strict=False)}
+    names = distinct([network.name for network in networks])
+    each = {name: 1 - j.error() for name, j in zip(names, judged, strict=False)}
     return run.finish(
         {
             **judged[-1].figures(),

@@ -20,6 +20,10 @@ from segmentation.recipes import Recipe
 Inputs = tuple[NDArray[np.float32], Labels]
 
 
+# Below, the deepest maps of the networks would be empty.
+LEAST_SIDE = 32
+
+
 class Samples:
     """The pictures of a data set and their labels, scaled: (H, W, 3) and (H, W)."""
 
@@ -47,11 +51,11 @@ def scaled_size(picture: Picture, scale: float) -> tuple[int, int]:
 class Collate:
     """One batch of pictures of any size: each is filled up, with void, to the largest of them.
 
-    None is smaller than `least` (height, width) then.
+    None is smaller than `least` (height, width) then, nor than the networks need.
     """
 
-    def __init__(self, least: tuple[int, int] = (1, 1)) -> None:
-        self._least = least
+    def __init__(self, least: tuple[int, int] = (LEAST_SIDE, LEAST_SIDE)) -> None:
+        self._least = max(least[0], LEAST_SIDE), max(least[1], LEAST_SIDE)
 
     def __call__(self, items: Sequence[tuple[Picture, Labels]]) -> Batch:
         height, width = np.max([self._least, *(labels.shape for _, labels in items)], axis=0)
@@ -120,6 +124,6 @@ def _loader(
         recipe.batch_size,
         shuffle=shuffle,
         seed=seed,
-        collate=Collate(recipe.crop or (1, 1)),
+        collate=Collate(recipe.crop or (LEAST_SIDE, LEAST_SIDE)),
         transform=Changed(changes),
     )

@@ -68,7 +68,8 @@ class FCN(nn.Module):
                 f"{', '.join(_HEADS)} and one of {', '.join(map(str, _POOLS))}"
             )
         kernel, hidden, zeros = _HEADS[encoder]
-        hidden, self.padding = width or hidden, zeros if padding is None else padding
+        hidden = hidden if width is None else width
+        self.padding = zeros if padding is None else padding
         self.skips = _POOLS[stride]
         self.features, paths = _encoder(encoder, (*reversed(self.skips), "pool5"), channels)
         self._taps = models.features(self.features, paths)

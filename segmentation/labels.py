@@ -122,26 +122,32 @@ def numbered(count: int) -> LabelSet:
 def read_classes(path: Path) -> LabelSet:
     """The labels that a text file lists: a name a line, in the order of the numbers.
 
-    A colour such as #804080 may follow a name; without one it is Pascal VOC's. Raises ValueError,
-    naming file and line.
+    A colour such as #804080 may follow a name; the others get Pascal VOC's, or one that is
+    left. Raises ValueError, naming file and line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"{path}: not a text in UTF-8") from None
     names: list[str] = []
-    colours = list(voc_colours(VOID))
+    given: dict[int, tuple[int, int, int]] = {}
     for line in (line.strip() for line in lines[:1000]):
         if not line:
             continue
         name, _, colour = line.partition("#")
         if colour and not re.fullmatch(r"[0-9a-fA-F]{6}", colour):
             raise ValueError(f"{path}: {line[:60]!r}: expected a name, and #rrggbb or nothing")
-        if colour and len(names) < VOID:
-            colours[len(names)] = _rgb(colour)
+        if colour:
+            given[len(names)] = _rgb(colour)
         names.append(name.strip())
+    taken, usual = set(given.values()), voc_colours(len(names) + VOID)
+    spare = (colour for colour in usual[len(names) :] if colour not in taken)
+    colours = [
+        given.get(n) or (usual[n] if usual[n] not in taken else next(spare))
+        for n in range(len(names))
+    ]
     try:
-        return LabelSet(tuple(names), tuple(colours[: len(names)]))
+        return LabelSet(tuple(names), tuple(colours))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

@@ -33,15 +33,27 @@ _ENCODERS = {"squeezenet": "squeezenet1_0", "backbone": "backbone", "vgg16": "vg
 
 NAMES = tuple(_NETWORKS)
 
+# What options may be: a file's header must not ask for more memory than a network takes.
+_LIMITS: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {"width": (1, 256), "depth": (2, 8), "stride": (1, 4), "padding": (0, 512)}
+)
+_MOST_HIDDEN = 4096  # width of the published FCN's head
+
 
 def build(name: str, num_classes: int, **options: Any) -> nn.Module:
     """A new network that gives pictures (N, 3, H, W) logits (N, num_classes, H, W).
 
-    `options` go to its class. Raises ValueError for a name that is not among NAMES, and for options
-    that it does not have.
+    `options` go to its class. Raises ValueError for a name that is not among NAMES, for options
+    that it does not have, and for numbers outside their range.
     """
     if name not in _NETWORKS:
         raise ValueError(f"model {name!r} is unknown; expected one of {', '.join(NAMES)}")
+    for option, (least, most) in _LIMITS.items():
+        if option == "width" and name.startswith(("fcn8s", "fcn16s", "fcn32s")):
+            most = _MOST_HIDDEN
+        value = options.get(option, least)
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise ValueError(f"model {name}: {option} is {value}, expected {least} to {most}")
     try:
         return _NETWORKS[name](num_classes=num_classes, **options)
     except TypeError as error:

@@ -7,12 +7,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from core import viz
-from core.cli import run_command
+from core.cli import resolve_device, run_command
 from core.data.folder import distinct_stems, named_pictures
 from core.data.images import read_image, save_image, save_labels
 from core.training.progress import track
@@ -42,6 +42,9 @@ class Options:
     overlap: int = OVERLAP
     """Pixels by which neighbouring tiles overlap."""
 
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes the GPU when there is one."""
+
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < self.tile:
             raise ValueError(f"--overlap is {self.overlap}; expected 0 to {self.tile - 1}")
@@ -52,6 +55,7 @@ def main(options: Options) -> None:
     paths = named_pictures(options.pictures)
     targets = _targets(paths, options.out)
     segmenter = load_segmenter(options.data, options.weights)
+    segmenter.net.to(resolve_device(options.device))
     print(f"these weights know: {', '.join(segmenter.classes)} (trained on {segmenter.data})")
     failures, seconds, frames = [], 0.0, 0
     for path, (mask, overlay) in track(list(zip(paths, targets, strict=True)), "labelling"):

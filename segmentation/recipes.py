@@ -71,6 +71,8 @@ class Recipe(Optimisation):
         super().__post_init__()
         if not 0 < self.scale <= 1:
             raise ValueError(f"--scale is {self.scale}; expected more than 0, up to 1")
+        if not 0 <= self.jitter <= 1:
+            raise ValueError(f"--jitter is {self.jitter}; expected 0 to 1")
         if self.crop is not None and min(self.crop) < 16:
             raise ValueError(f"--crop is {self.crop}; expected at least 16 pixels each way")
 

@@ -20,13 +20,11 @@ from core.data.images import Picture, resize
 from core.io import weights
 from core.io.weights import Card
 from segmentation import tiles
-from segmentation.batches import scaled_size, to_network
+from segmentation.batches import LEAST_SIDE, scaled_size, to_network
 from segmentation.labels import Labels, LabelSet
 from segmentation.networks import build
 
 TILE, OVERLAP = 640, 96
-# Below, the deepest maps of the networks would be empty.
-_LEAST_SIDE = 32
 
 
 @dataclass
@@ -57,7 +55,7 @@ class Segmenter:
         height, width = picture.shape[:2]
         small = resize(picture, scaled_size(picture, self.scale))
         rows, columns = small.shape[:2]
-        margins = [(0, max(0, _LEAST_SIDE - length)) for length in (rows, columns)]
+        margins = [(0, max(0, LEAST_SIDE - length)) for length in (rows, columns)]
         filled = np.pad(small, (*margins, (0, 0)), mode="edge")
         self.net.eval()
         with core.no_grad():
@@ -117,7 +115,7 @@ class Segmenter:
             raise ValueError(
                 f"{path} is no segmentation network: its header lacks {error}"
             ) from None
-        except (ValueError, TypeError, RecursionError, MemoryError) as error:
+        except (ValueError, TypeError, IndexError, RecursionError, MemoryError) as error:
             line = " ".join(str(error).split())
             raise ValueError(f"{path}: broken header: {line}") from None
         weights.load_model(net, path)

@@ -10,7 +10,7 @@ from typing import Any
 from core import viz
 from core.cli import run_command
 from core.data import roots
-from core.data.folder import pictures_below
+from core.data.folder import distinct_stems, pictures_below
 from core.data.images import Picture, read_image, save_image
 from core.training.progress import track
 from core.training.run import Run
@@ -110,7 +110,7 @@ def _pictures(folder: Path | None, kind: str, data_root: Path | None) -> dict[st
         paths = list(pictures_below(folder))
         if not paths:
             raise FileNotFoundError(f"{folder}: no pictures in this folder")
-    return {path.stem: read_image(path) for path in paths}
+    return dict(zip(distinct_stems(paths), map(read_image, paths), strict=True))
 
 
 if __name__ == "__main__":

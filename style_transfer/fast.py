@@ -47,11 +47,10 @@ def paint_all(net: TransformNet, paths: Sequence[Path], run: Run, size: int) -> 
     shown: list[tuple[Picture, Picture]] = []
     problems: list[str] = []
     start = time.perf_counter()
-    for path, name in track(named_pictures(paths), "painting"):
+    for path, name in track(targets(paths), "painting"):
         try:
-            picture = read_image(path)
-            scaled = resize(picture, fitted(picture, size), "lanczos")
-        except ValueError as error:
+            scaled = _scaled(path, size)
+        except (ValueError, OSError) as error:
             if path in paths:
                 raise
             problems.append(str(error))
@@ -74,7 +73,16 @@ def paint_all(net: TransformNet, paths: Sequence[Path], run: Run, size: int) -> 
     return figures
 
 
-def named_pictures(paths: Iterable[Path]) -> list[tuple[Path, str]]:
+def _scaled(path: Path, size: int) -> Picture:
+    """A picture whose longer side is brought to `size`; ValueError when the other is too short."""
+    picture = read_image(path)
+    try:
+        return resize(picture, fitted(picture, size), "lanczos")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def targets(paths: Iterable[Path]) -> list[tuple[Path, str]]:
     """The files, and those below the folders, each with the name of what is made of it.
 
     That is its own, below the folder that was given. Raises FileNotFoundError for what is not

@@ -149,7 +149,7 @@ def main(options: Options) -> None:
 def _fast(options: Options) -> None:
     net, style = transform.load(options.weights)
     net.to(resolve_device(options.device))
-    named = fast.named_pictures(options.pictures)
+    named = fast.targets(options.pictures)
     target = picture_of(options.out)
     if target is not None and len(named) > 1:
         raise ValueError(f"--out {target} is one picture, and {len(named)} are to be painted")

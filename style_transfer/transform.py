@@ -20,7 +20,7 @@ _OPTIONS = "options"
 
 
 class TransformNet(nn.Module):
-    """Pictures (N, 3, H, W) of 0..1, of at least 8 pixels, to painted ones of the same size.
+    """Pictures (N, 3, H, W) of 0..1, of at least 5 pixels, to painted ones of the same size.
 
     Two convolutions of stride 2, `blocks` residual ones, and back by enlarging and convolving,
     which leaves no checkerboard (Odena et al. 2016); instance normalisation behind each (Ulyanov

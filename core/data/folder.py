@@ -152,8 +152,12 @@ def named_pictures(given: Sequence[Path]) -> list[Path]:
 
 
 def distinct_stems(paths: Sequence[Path]) -> list[str]:
-    """The names of files without their endings; all are numbered where two would be the same."""
-    names = [path.stem for path in paths]
-    if len(set(names)) < len(names):
-        names = [f"{number}-{name}" for number, name in enumerate(names, start=1)]
-    return names
+    """The names of files without their endings, made `distinct`."""
+    return distinct([path.stem for path in paths])
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The names; all are numbered where two are the same."""
+    if len(set(names)) == len(names):
+        return list(names)
+    return [f"{number}-{name}" for number, name in enumerate(names, start=1)]

@@ -89,6 +89,8 @@ def test_several_networks_are_averaged(folder: Path, colours: Path, tmp_path: Pa
     summary = evaluate.main(options)
     assert summary["top1_error"] == pytest.approx(0.2)
     assert summary["accuracy_of_each"] == {"colours": 0.8, "other": 0.8}
+    twice = evaluate.main(replace(options, weights=(str(colours), str(colours))))
+    assert twice["accuracy_of_each"] == {"1-colours": 0.8, "2-colours": 0.8}
     with pytest.raises(ValueError, match="digits and colours do not know the same classes"):
         evaluate.main(replace(options, weights=(str(colours), "digits")))
 

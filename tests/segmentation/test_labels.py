@@ -73,3 +73,12 @@ def test_a_label_map_survives_its_file(tmp_path: Path) -> None:
     labels = np.random.default_rng(0).integers(0, 256, (7, 9)).astype(np.uint8)
     save_labels(tmp_path / "a.png", labels, VOC.palette)
     np.testing.assert_array_equal(read_labels(tmp_path / "a.png"), labels)
+
+
+def test_a_list_of_classes_may_begin_with_a_mark_and_give_some_colours(tmp_path: Path) -> None:
+    path = tmp_path / "classes.txt"
+    path.write_bytes(b"\xef\xbb\xbfvoid\nroad #008000\ncar\n")
+    labels = read_classes(path)
+    assert labels.classes == ("road", "car")
+    # The third of Pascal VOC's colours is taken, so that the car's is the fourth.
+    assert labels.colours == ((0, 0, 0), (0, 128, 0), (128, 128, 0))

@@ -141,3 +141,20 @@ def test_the_encoder_of_segnet_is_that_of_vgg16() -> None:
         for part in (vgg.get_submodule("features"), net.get_submodule("encoder"))
     ]
     assert shapes[0] == shapes[1] and len(shapes[0]) == 13 * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("unet", "depth", 0),
+        ("unet", "depth", 100_000),
+        ("unet", "width", 6000),
+        ("segnet", "width", 0),
+        ("unet", "stride", 0),
+        ("fcn8s_backbone", "padding", 10**9),
+        ("unet", "width", "16"),
+    ],
+)
+def test_numbers_that_no_network_has_are_refused(name: str, option: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"model {name}: {option} is {value}, expected"):
+        build(name, 3, **{option: value})
