@@ -54,6 +54,9 @@ def build(name: str, num_classes: int, **options: Any) -> nn.Module:
         value = options.get(option, least)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             raise ValueError(f"model {name}: {option} is {value}, expected {least} to {most}")
+    channels = options.get("channels") or ()
+    if len(channels) > 8 or any(not isinstance(n, int) or not 1 <= n <= 1024 for n in channels):
+        raise ValueError(f"model {name}: channels are no list of up to 8 numbers from 1 to 1024")
     try:
         return _NETWORKS[name](num_classes=num_classes, **options)
     except TypeError as error:

@@ -158,3 +158,9 @@ def test_the_encoder_of_segnet_is_that_of_vgg16() -> None:
 def test_numbers_that_no_network_has_are_refused(name: str, option: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"model {name}: {option} is {value}, expected"):
         build(name, 3, **{option: value})
+
+
+@pytest.mark.parametrize("channels", [[10**6] * 5, [8] * 1000, ["8"] * 5])
+def test_channels_that_no_network_has_are_refused(channels: list[object]) -> None:
+    with pytest.raises(ValueError, match="channels are no list of up to 8 numbers from 1 to 1024"):
+        build("fcn8s_backbone", 3, channels=channels)
