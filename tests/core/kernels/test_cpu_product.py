@@ -12,21 +12,28 @@ cpu = pytest.importorskip("core.kernels.cpu", reason="Numba is not installed")
 product = pytest.importorskip("core.kernels.cpu.product")
 
 
-@pytest.mark.parametrize("shape", [(3, 4, 5), (700, 300, 90), (40, 2000, 900), (1, 5000, 3000)])
+@pytest.mark.parametrize(
+    "shape", [(3, 4, 5), (700, 300, 90), (40, 2000, 900), (1, 5000, 3000), (300, 700, 500)]
+)
 def test_values_and_bits(shape: tuple[int, int, int]) -> None:
     rows, inner, columns = shape
     rng = np.random.default_rng(0)
     a = rng.standard_normal((rows, inner)).astype(np.float32)
     b = rng.standard_normal((columns, inner)).astype(np.float32).T
     before = core.get_num_threads()
-    results = []
+    results, sums = [], []
     try:
         for threads in (1, 2, 3):
             core.set_num_threads(threads)
             results.append(cpu.matmul(a, b))
+            # The same values from memory in another order are another kernel's work.
+            sums.append(cpu.matmul(np.asfortranarray(a), np.ascontiguousarray(b)))
     finally:
         core.set_num_threads(before)
     exact = a.astype(np.float64) @ b
+    assert np.linalg.norm(sums[0] - exact) < 1e-5 * np.linalg.norm(exact)
+    for other in sums[1:]:
+        np.testing.assert_array_equal(other, sums[0])
     assert np.linalg.norm(results[0] - exact) < 1e-5 * np.linalg.norm(exact)
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
