@@ -25,6 +25,7 @@ class DataLoader:
         dataset: has a length and items by position.
         batch_size: the number of samples; the last batch of an epoch may have fewer.
         shuffle: epoch e is in the order ``np.random.default_rng((seed, e)).permutation(N)``.
+        order: with ``shuffle``, ``order(generator)`` gives the N positions of an epoch instead.
         seed: not negative; decides the order and every sample's random numbers.
         drop_last: leave out a last batch that is not full.
         transform: ``transform(batch, draws)`` gives the batch to hand out; ``draws(k)`` gives k
@@ -49,6 +50,7 @@ class DataLoader:
         shuffle: bool = False,
         *,
         seed: int = 0,
+        order: Callable[[np.random.Generator], NDArray[np.int64]] | None = None,
         drop_last: bool = False,
         transform: Callable[[Any, Draws], Any] | None = None,
         collate: Callable[[list[Any]], Any] | None = None,
@@ -58,6 +60,9 @@ class DataLoader:
         self.batch_size = _integer("batch_size", batch_size, at_least=1)
         self.shuffle = shuffle
         self.seed = _integer("seed", seed, at_least=0)
+        if order is not None and not shuffle:
+            raise ValueError("order is for shuffled batches: shuffle is False")
+        self.order = order
         self.drop_last = drop_last
         self.transform = transform
         self.collate = collate
@@ -135,9 +140,16 @@ class DataLoader:
             worker.shutdown(wait=True, cancel_futures=True)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
-        if self.shuffle:
-            return np.random.default_rng((self.seed, epoch)).permutation(len(self.dataset))
-        return np.arange(len(self.dataset))
+        count = len(self.dataset)
+        if not self.shuffle:
+            return np.arange(count)
+        generator = np.random.default_rng((self.seed, epoch))
+        if self.order is None:
+            return generator.permutation(count)
+        order = self.order(generator)
+        if not np.array_equal(np.sort(order), np.arange(count)):
+            raise ValueError(f"order gives something else than the {count} positions, each once")
+        return order
 
     def _make(self, epoch: int, indices: NDArray[np.int64]) -> Any:
         batch = self._fetch(indices)

@@ -77,3 +77,9 @@ class Draws:
         values = uniforms(self.seed, self.epoch, self.indices, count, self.stream)
         self.stream += 1
         return values
+
+    def rows(self, index: NDArray[np.integer]) -> Draws:
+        """The random numbers of some of the samples, from here on."""
+        part = Draws(self.seed, self.epoch, self.indices[index])
+        part.stream = self.stream
+        return part

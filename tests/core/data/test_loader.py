@@ -72,6 +72,21 @@ def test_shuffle_is_the_documented_permutation() -> None:
         np.testing.assert_array_equal(seen, order)
 
 
+def test_an_order_of_ones_own() -> None:
+    def descending(generator: np.random.Generator) -> np.ndarray:
+        return np.roll(np.arange(20)[::-1], int(generator.integers(20)))
+
+    loader = DataLoader(_dataset(20), 6, shuffle=True, seed=7, order=descending)
+    for epoch in range(2):
+        seen = np.concatenate([images[:, 0, 0, 0] for images, _ in loader])
+        np.testing.assert_array_equal(seen, descending(np.random.default_rng((7, epoch))))
+    loader.order = lambda _: np.zeros(20, np.int64)
+    with pytest.raises(ValueError, match="order gives something else than the 20 positions"):
+        next(iter(loader))
+    with pytest.raises(ValueError, match="order is for shuffled batches"):
+        DataLoader(_dataset(20), 6, order=descending)
+
+
 def test_empty_data_set() -> None:
     assert list(DataLoader(_dataset(0), 4, shuffle=True)) == []
 
