@@ -1,0 +1,1 @@
+"""Sentences about pictures: NIC and soft attention; see `python -m captioning`."""

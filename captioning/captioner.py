@@ -1,0 +1,281 @@
+"""A trained network with what one must know to use it: pictures in, sentences out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+import core
+from captioning import decoders, encoders
+from captioning.decoders import Decoder
+from captioning.encoders import Encoder
+from captioning.search import MAX_WORDS, beam_search, sample
+from captioning.words import Vocabulary
+from core import Tensor, nn
+from core import device as dev
+from core.data.images import Picture
+from core.io import weights
+from core.io.weights import Card
+
+_AT_ONCE = 50  # pictures; a beam of five makes it 250 rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How sentences are written."""
+
+    beam: int = 3
+    """Beginnings that are carried on at once; 1 takes the likeliest word each time (greedy)."""
+
+    length_penalty: float = 0.0
+    """Rank sentences by their log-probability over length to this power; 0 favours short ones."""
+
+    max_words: int = MAX_WORDS
+    """Most words of a sentence, its end included."""
+
+    temperature: float | None = None
+    """Draw each word by its probability instead; below 1 likelier words, above 1 bolder ones."""
+
+    top_k: int | None = None
+    """When drawing, only among so many likeliest words."""
+
+    def __post_init__(self) -> None:
+        for flag, value in (("--beam", self.beam), ("--max-words", self.max_words)):
+            if value < 1:
+                raise ValueError(f"{flag} is {value}; expected 1 or more")
+        if self.temperature is not None and not self.temperature > 0:
+            raise ValueError(f"--temperature is {self.temperature}; expected more than 0")
+        if self.top_k is not None and (self.top_k < 1 or self.temperature is None):
+            raise ValueError(f"--top-k is {self.top_k}; expected 1 or more, with --temperature")
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A sentence about a picture, and the natural logarithm of its probability."""
+
+    words: tuple[str, ...]
+    log_probability: float
+
+    def __str__(self) -> str:
+        return " ".join(self.words)
+
+
+class CaptionNet(nn.Module):
+    """A decoder, and the encoder when that is trained with it; `frozen` is one that is not.
+
+    `inputs` are pictures, uint8 (N, 3, size, size), or their feature maps (N, C, h, w).
+    """
+
+    def __init__(self, decoder: Decoder, encoder: Encoder, *, frozen: bool) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.encoder = None if frozen else encoder
+        # In a list, so that its parameters are none of this network's.
+        self._eyes = [encoder]
+
+    @property
+    def eyes(self) -> Encoder:
+        """The encoder, frozen or not."""
+        return self._eyes[0]
+
+    def features(self, inputs: NDArray[Any]) -> Tensor:
+        """Feature maps, of pictures or as they are given."""
+        if inputs.dtype != np.uint8:
+            device = next(self.decoder.parameters()).device
+            return Tensor(dev.to_device(inputs.astype(np.float32), device))
+        if self.encoder is not None:
+            return self.encoder(inputs)
+        with core.no_grad():
+            return self.eyes(inputs)
+
+    def forward(self, inputs: NDArray[Any], words: Any, owner: Any = None) -> decoders.Written:
+        return self.decoder(self.features(inputs), words, owner)
+
+
+@dataclass
+class Captioner:
+    """A network, its words, and the names and options that build it again."""
+
+    net: CaptionNet
+    vocabulary: Vocabulary
+    architecture: str
+    encoder: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    encoder_options: Mapping[str, Any] = field(default_factory=dict)
+    data: str = ""
+
+    def write(
+        self, inputs: NDArray[Any], decoding: Decoding | None = None, *, seed: int = 0
+    ) -> list[list[Caption]]:
+        """For each of the inputs (pictures, uint8, or feature maps) sentences, the best first."""
+        how = decoding or Decoding()
+        self.net.eval()
+        rng = np.random.default_rng(seed)
+        written: list[list[Caption]] = []
+        for start in range(0, len(inputs), _AT_ONCE):
+            with core.no_grad():
+                features = self.net.features(inputs[start : start + _AT_ONCE])
+            written += self._written(features, how, rng)
+        return written
+
+    def _written(
+        self, features: Tensor, how: Decoding, rng: np.random.Generator
+    ) -> Iterator[list[Caption]]:
+        if how.temperature is not None:
+            drawn = sample(
+                self.net.decoder,
+                features,
+                rng,
+                temperature=how.temperature,
+                top_k=how.top_k,
+                max_words=how.max_words,
+            )
+            found = [[one] for one in drawn]
+        else:
+            found = beam_search(
+                self.net.decoder,
+                features,
+                width=how.beam,
+                max_words=how.max_words,
+                length_penalty=how.length_penalty,
+            )
+        for sentences in found:
+            yield [
+                Caption(tuple(self.vocabulary.decode(one.words)), one.log_probability)
+                for one in sentences
+            ]
+
+    def prepare(self, pictures: Sequence[Picture]) -> NDArray[np.uint8]:
+        """Pictures (H, W, 3) of any size as the encoder takes them: (N, 3, size, size)."""
+        return np.stack([self.net.eyes.prepare(picture) for picture in pictures])
+
+    def attention(self, inputs: NDArray[Any], caption: Caption) -> NDArray[np.float32] | None:
+        """Where it looks, (T, h, w), at one picture (1, ...) for each word of a sentence and its
+        end; None when it has no attention.
+        """
+        self.net.eval()
+        words = np.array([self.vocabulary.encode(caption.words)[:-1]])
+        with core.no_grad():
+            features = self.net.features(inputs)
+            weights_ = self.net.decoder(features, words).attention
+        if weights_ is None:
+            return None
+        return weights_.numpy()[0].reshape(-1, *features.shape[2:])
+
+    def save(
+        self,
+        path: Path,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        seed: int | None = None,
+        half: bool = False,
+    ) -> None:
+        """Write network, words and settings to one file; `half`: parameters in float16.
+
+        A frozen encoder is named only: its weights are the published ones.
+        """
+        card = Card(
+            architecture=self.architecture,
+            classes=self.vocabulary.words,
+            data=self.data,
+            metrics=metrics or {},
+            seed=seed,
+            extra={
+                "options": json.dumps(dict(self.options)),
+                "encoder": self.encoder,
+                "encoder_options": json.dumps(dict(self.encoder_options)),
+                "frozen": json.dumps(self.net.encoder is None),
+            },
+        )
+        arrays = self.net.state_dict()
+        if half:
+            # Not the moments of batch normalisation: float16 ends at 65,504.
+            names = {name for name, _ in self.net.named_parameters()}
+            arrays = {n: a.astype(np.float16) if n in names else a for n, a in arrays.items()}
+        weights.save(path, arrays, card.header())
+
+    @classmethod
+    def load(cls, path: Path, *, data_root: Path | None = None) -> Self:
+        """Read what `save` wrote; a frozen encoder is found as `core.models.pretrained` does.
+
+        Raises ValueError, naming the file, when it is broken or holds something else.
+        """
+        card = weights.read_card(path)
+        try:
+            options, encoder_options, frozen = (
+                json.loads(card.extra[key]) for key in ("options", "encoder_options", "frozen")
+            )
+            captioner = cls.new(
+                card.architecture,
+                Vocabulary(card.classes),
+                card.extra["encoder"],
+                options=options,
+                encoder_options=encoder_options,
+                frozen=bool(frozen),
+                pretrained=bool(frozen),
+                data=card.data,
+                data_root=data_root,
+            )
+        except KeyError as error:
+            raise ValueError(f"{path} is no captioning network: its header lacks {error}") from None
+        except (ValueError, TypeError, AttributeError, RecursionError, MemoryError) as error:
+            line = " ".join(str(error).split())
+            raise ValueError(f"{path}: broken header: {line}") from None
+        weights.load_model(captioner.net, path)
+        captioner.net.eval()
+        return captioner
+
+    @classmethod
+    def new(
+        cls,
+        architecture: str,
+        vocabulary: Vocabulary,
+        encoder: str,
+        *,
+        options: Mapping[str, Any],
+        encoder_options: Mapping[str, Any],
+        frozen: bool,
+        pretrained: bool,
+        data: str = "",
+        data_root: Path | None = None,
+    ) -> Self:
+        """An untrained decoder on an encoder, which has its published weights if `pretrained`.
+
+        Raises ValueError for names and options that do not exist, FileNotFoundError for weights
+        that are not there.
+        """
+        if pretrained:
+            eyes = encoders.trained(encoder, data_root=data_root, **encoder_options)
+        else:
+            eyes = encoders.build(encoder, **encoder_options)
+        decoder = decoders.build(architecture, len(vocabulary), channels=eyes.channels, **options)
+        net = CaptionNet(decoder, eyes, frozen=frozen)
+        return cls(net, vocabulary, architecture, encoder, options, encoder_options, data)
+
+
+def load_captioner(
+    name: str, path: Path | None = None, *, data_root: Path | None = None
+) -> Captioner:
+    """The network in the file `path`, or the shipped one trained on the data set `name`.
+
+    Raises FileNotFoundError in one line when there is none.
+    """
+    if path is not None:
+        return Captioner.load(path, data_root=data_root)
+    folder = files("captioning") / "weights"
+    entries = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    there = sorted(n.removesuffix(".safetensors") for n in entries if n.endswith(".safetensors"))
+    if name not in there:
+        raise FileNotFoundError(
+            f"no weights for {name!r} ship (there are: {', '.join(there) or 'none'}); train some "
+            "with `python -m captioning.train` and pass --weights"
+        )
+    with weights.shipped("captioning", f"{name}.safetensors") as shipped:
+        return Captioner.load(shipped)

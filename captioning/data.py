@@ -1,0 +1,147 @@
+"""The data sets that a network can be trained on: pictures with several sentences each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from captioning.published import read_coco, read_flickr8k
+from captioning.words import tokenize
+from core.data.images import Picture, read_image
+from core.data.roots import find
+from core.data.scenes import Scenes
+from core.data.scenes.text import INVERSE, Description, parse_sentence, write_sentence
+
+NAMES = ("scenes", "flickr8k")
+SPLITS = ("train", "val", "test")
+SCENE_COUNTS = {"train": 8000, "val": 200, "test": 200}
+TEMPLATES = 5
+
+_FLICKR_ORIGIN = "Hodosh, Young and Hockenmaier 2013, Flickr8k (Flickr8k_Dataset, Flickr8k_text)"
+_FLICKR_SPLITS = {"train": "trainImages", "val": "devImages", "test": "testImages"}
+
+
+class Captioned(Protocol):
+    """A picture that sentences are known of."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def captions(self) -> Sequence[str]: ...
+
+    def read(self) -> Picture: ...
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A picture in a file, and its sentences."""
+
+    path: Path
+    captions: Sequence[str]
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    def read(self) -> Picture:
+        return read_image(self.path)
+
+
+@dataclass(frozen=True)
+class CaptionData:
+    """The captioned pictures of one split; what could not be used is named in `skipped`."""
+
+    name: str
+    split: str
+    pictures: Sequence[Captioned]
+    skipped: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def ids(self) -> list[str]:
+        """The pictures' names."""
+        return [picture.id for picture in self.pictures]
+
+    def sentences(self) -> Iterator[list[list[str]]]:
+        """For each picture its captions, cut into words."""
+        for picture in self.pictures:
+            yield [tokenize(caption) for caption in picture.captions]
+
+
+class SceneWithTruths:
+    """An embedded scene of two digits, and everything true that the templates say of it.
+
+    Each of the five templates may begin with either digit, so there are ten sentences; `facts` is
+    what they say. For training there are the five that the scene comes with, which begin with a
+    digit drawn by chance.
+    """
+
+    def __init__(self, scenes: Scenes, number: int) -> None:
+        self._scenes = scenes
+        self._number = number
+        self.id = f"{scenes.split}-{number:05d}"
+        scene = scenes[number]
+        facts = parse_sentence(scene.sentences[0])
+        assert facts is not None and facts.relation is not None and facts.other is not None
+        self.facts = facts
+        self.captions: Sequence[str] = scene.sentences
+        if scenes.split == "train":
+            return
+        turned = Description(facts.other, INVERSE[facts.relation], facts.subject)
+        self.captions = tuple(
+            write_sentence(one, template)
+            for one in (facts, turned)
+            for template in range(TEMPLATES)
+        )
+
+    def read(self) -> Picture:
+        return self._scenes[self._number].picture
+
+
+def load(
+    name: str, split: str, *, count: int | None = None, data_root: Path | None = None
+) -> CaptionData:
+    """The captioned pictures of a split; only the first `count` if given.
+
+    `name` is "scenes" (embedded; a digit, its colour and its relation occur together in one split
+    only), "flickr8k" (published splits, dev is val), or the path of a COCO captions file, whose
+    pictures lie beside it or in a folder named as its "file_name" says; every tenth picture of such
+    a file is val, every tenth test. Pictures without a sentence, sentences without a picture and
+    the like are left out and named. Raises ValueError for a broken file or when nothing is left,
+    and FileNotFoundError in one line when files are missing.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"{name} has no split {split!r}; expected one of {', '.join(SPLITS)}")
+    if name == "scenes":
+        return _scenes(split, count)
+    if name == "flickr8k":
+        files = ["Flickr8k_text/Flickr8k.token.txt", *_split_files(split)]
+        root = find(name, files, data_root, origin=_FLICKR_ORIGIN)
+        found, skipped = read_flickr8k(root, root / _split_files(split)[0])
+    elif name.endswith(".json"):
+        everything, skipped = read_coco(Path(name))
+        digit = {"val": (8,), "test": (9,), "train": range(8)}[split]
+        found = {p: s for n, (p, s) in enumerate(everything.items()) if n % 10 in digit}
+    else:
+        raise ValueError(f"--data {name!r} is no COCO file (.json), and none of {', '.join(NAMES)}")
+    pictures = [PictureFile(path, captions) for path, captions in found.items()][:count]
+    if not pictures:
+        raise ValueError(f"{name}: no captioned picture is left for split {split!r}")
+    return CaptionData(name if name in NAMES else Path(name).stem, split, pictures, skipped)
+
+
+def _split_files(split: str) -> list[str]:
+    return [f"Flickr8k_text/Flickr_8k.{_FLICKR_SPLITS[split]}.txt"]
+
+
+def _scenes(split: str, count: int | None) -> CaptionData:
+    scenes = Scenes(
+        split,  # type: ignore[arg-type]  # checked by load
+        count=SCENE_COUNTS[split] if count is None else count,
+        objects=(2, 2),
+        held_out_combinations=True,
+    )
+    pictures = [SceneWithTruths(scenes, number) for number in range(len(scenes))]
+    return CaptionData("scenes", split, pictures)

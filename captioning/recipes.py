@@ -1,0 +1,130 @@
+"""The recipes of the trainings, by name.
+
+    python -m captioning.train --recipe flickr8k-attention --data-root DATA
+
+A test split is scored once, when a training is over; beam and length penalty are chosen on the
+validation split. Any setting may be changed by its flag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+from core.recipes import Optimisation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Optimisation):
+    """Everything that a training depends on but its seed."""
+
+    data: str = "scenes"
+    """scenes (embedded), flickr8k, or the path of a COCO captions file (.json)."""
+
+    model: Literal["nic", "attention"] = "attention"
+    """nic is shown the picture once, attention looks at it again for every word."""
+
+    encoder: str = "small"
+    """small is trained from scratch; the others are trained classifiers: squeezenet1_0,
+    squeezenet1_1, backbone, vgg16."""
+
+    finetune: bool = False
+    """Let a trained classifier learn as well; otherwise its features are computed once."""
+
+    width: int = 512
+    """Units of the recurrent cell, and of a word's embedding."""
+
+    encoder_width: int | None = None
+    """Channels of the small encoder's second layer; by default its own."""
+
+    cell: Literal["lstm", "gru", "rnn"] = "lstm"
+    """Kind of recurrent cell."""
+
+    image: Literal["input", "state"] = "input"
+    """How nic is shown the picture: as the input before the first word, or as the first state."""
+
+    dropout: float = 0.5
+    """Probability of dropout on embeddings and outputs."""
+
+    min_count: int = 1
+    """Words that occur less often in the training sentences are unknown."""
+
+    scheduled_sampling: float = 0.0
+    """Probability, at the end of training, that a word read is the network's own (it grows
+    linearly from 0); otherwise it is the sentence's (teacher forcing)."""
+
+    even_attention: float = 0.0
+    """Weight of the penalty that has attention pass over every place (Xu et al. 2015, eq. 14)."""
+
+    augment: bool = False
+    """Turn, shift and scale training pictures a little; for an encoder that learns."""
+
+    clip_norm: float | None = 5.0
+    """Scale gradients down to this norm when theirs is larger."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"--dropout is {self.dropout}; expected 0 up to 1")
+        if not 0 <= self.scheduled_sampling <= 1:
+            raise ValueError(f"--scheduled-sampling is {self.scheduled_sampling}; expected 0 to 1")
+        if self.min_count < 1:
+            raise ValueError(f"--min-count is {self.min_count}; expected 1 or more")
+        if self.even_attention < 0 or (self.even_attention and self.model != "attention"):
+            raise ValueError(
+                f"--even-attention is {self.even_attention}; expected 0 or more, with attention"
+            )
+        if self.augment and self.frozen:
+            raise ValueError(f"--augment: the features of {self.encoder} are computed once")
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the encoder stays as it is."""
+        return self.encoder != "small" and not self.finetune
+
+    def network_options(self) -> dict[str, Any]:
+        """What the recipe says of the decoder's settings."""
+        options: dict[str, Any] = {"width": self.width, "cell": self.cell, "dropout": self.dropout}
+        return {**options, "image": self.image} if self.model == "nic" else options
+
+    def encoder_options(self) -> dict[str, Any]:
+        """What the recipe says of the encoder's settings."""
+        return {} if self.encoder_width is None else {"width": self.encoder_width}
+
+
+_SCENES = Recipe(
+    epochs=20,
+    batch_size=160,
+    optimizer="adamw",
+    lr=0.002,
+    schedule="one-cycle",
+    weight_decay=0.01,
+    width=256,
+    dropout=0.2,
+    augment=True,
+)
+_FLICKR = Recipe(
+    data="flickr8k",
+    encoder="squeezenet1_0",
+    epochs=12,
+    batch_size=64,
+    optimizer="adamw",
+    lr=0.001,
+    schedule="one-cycle",
+    weight_decay=0.01,
+    min_count=5,
+)
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "scenes-attention": _SCENES,
+        "scenes-nic": replace(_SCENES, model="nic"),
+        "flickr8k-nic": replace(_FLICKR, model="nic"),
+        "flickr8k-nic-gru": replace(_FLICKR, model="nic", cell="gru"),
+        "flickr8k-nic-rnn": replace(_FLICKR, model="nic", cell="rnn"),
+        "flickr8k-nic-state": replace(_FLICKR, model="nic", image="state"),
+        "flickr8k-attention": replace(_FLICKR, model="attention"),
+    }
+)

@@ -1,0 +1,231 @@
+"""Train a network that writes sentences about pictures, by a recipe or by flags."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+import core
+from captioning.batches import Batch, Sentences
+from captioning.captioner import Captioner, CaptionNet, Decoding
+from captioning.data import CaptionData, load
+from captioning.evaluate import judge, report
+from captioning.features import inputs_of
+from captioning.losses import WordLoss, with_own_words
+from captioning.metrics import score
+from captioning.recipes import RECIPES, Recipe
+from captioning.words import UNKNOWN, Vocabulary
+from core import recipes, viz
+from core.cli import CommonOptions, resolve_device, run_command
+from core.data import augment
+from core.data.rng import Draws
+from core.io import weights
+from core.io.weights import Card
+from core.training import assemble
+from core.training.run import METRICS, Run, read_metrics
+from core.training.trainer import Figures, Trainer, evaluate
+
+NETWORK = "network.safetensors"
+_GREEDY = Decoding(beam=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Recipe, CommonOptions, Decoding):
+    """Train a network; the run folder then holds network.safetensors for --weights."""
+
+    CHANGEABLE: ClassVar[frozenset[str]] = CommonOptions.CHANGEABLE | {"score", "cache"}
+
+    recipe: str = "scenes-attention"
+    """Recipe, one of captioning.recipes.RECIPES; the flags change single settings of it."""
+
+    weights: Path | None = None
+    """Weights (safetensors) to start from, with their vocabulary: the stage before."""
+
+    score: Literal["val", "test"] = "test"
+    """The split to score at the end; recipes are chosen on val."""
+
+    cache: Path | None = None
+    """Folder for features; by default in the user's cache."""
+
+    count: int | None = None
+    """Use only so many training pictures."""
+
+    resume: bool = False
+    """Continue the unfinished run in the folder, as if it had not stopped."""
+
+    def __post_init__(self) -> None:
+        Recipe.__post_init__(self)
+        CommonOptions.__post_init__(self)
+        Decoding.__post_init__(self)
+        if self.count is not None and self.count < 1:
+            raise ValueError(f"--count is {self.count}; expected 1 or more")
+
+
+def main(options: Options) -> dict[str, Any]:
+    """Train, score once, and write everything to the run folder; returns the summary."""
+    test = load(options.data, options.score, data_root=options.data_root)
+    run = Run.create(options.out, "captioning", "train", options)
+    captioner, figures = train(run, options)
+    inputs = inputs_of(captioner, test, options.cache)
+    judged = judge(captioner, test, inputs, options, seed=options.seed)
+    return run.finish({**report(run, captioner, test, inputs, judged), **figures})
+
+
+def train(run: Run, options: Options) -> tuple[Captioner, dict[str, Any]]:
+    """Train on the data set of the options; the network, which is in the run folder as well.
+
+    The best epoch is the one with the best BLEU-4 of greedy sentences on the validation split.
+    """
+    core.seed(options.seed)
+    data, held_out = (
+        load(options.data, split, count=count, data_root=options.data_root)
+        for split, count in (("train", options.count), ("val", None))
+    )
+    for one in (data, held_out):
+        _tell(one)
+    captioner = _network(options, data)
+    captioner.net.to(resolve_device(options.device))
+    trainer = _trainer(run, options, captioner, data, held_out)
+    trainer.fit(options.epochs, resume=options.resume)
+    trainer.restore_best()
+    captioner.save(
+        run.path(NETWORK),
+        metrics={"val_BLEU-4": trainer.best or 0.0},
+        seed=options.seed,
+        half=True,
+    )
+    figure = viz.curves(read_metrics(run.path(METRICS)), ("loss", "BLEU-4"))
+    viz.save(figure, run.picture("curves.png"))
+    # All figures are those of the rounded weights, which is what is kept.
+    weights.load_model(captioner.net, run.path(NETWORK))
+    return captioner, {
+        "best_epoch": trainer.best_epoch,
+        "vocabulary": len(captioner.vocabulary),
+        "parameters": captioner.net.num_parameters(),
+        "seed": options.seed,
+    }
+
+
+def _tell(data: CaptionData) -> None:
+    """Say what of the data is not used."""
+    for line in data.skipped[:5]:
+        print(f"skipped: {line}", flush=True)
+    if len(data.skipped) > 5:
+        print(f"skipped: {len(data.skipped)} in all, of {data.name}/{data.split}", flush=True)
+
+
+def _network(options: Options, data: CaptionData) -> Captioner:
+    """A new network, or the one in --weights, whose encoder may have begun to learn."""
+    if options.weights is None:
+        sentences = [words for several in data.sentences() for words in several]
+        return Captioner.new(
+            options.model,
+            Vocabulary.of(sentences, options.min_count),
+            options.encoder,
+            options=options.network_options(),
+            encoder_options=options.encoder_options(),
+            frozen=options.frozen,
+            pretrained=options.encoder != "small",
+            data=data.name,
+            data_root=options.data_root,
+        )
+    before = Captioner.load(options.weights, data_root=options.data_root)
+    if (before.architecture, before.encoder) != (options.model, options.encoder):
+        raise ValueError(
+            f"{options.weights} is {before.architecture} on {before.encoder}, not {options.model} "
+            f"on {options.encoder}"
+        )
+    before.net = CaptionNet(before.net.decoder, before.net.eyes, frozen=options.frozen)
+    before.data = data.name
+    return before
+
+
+class _Changed:
+    """The loader's transform: pictures are turned, shifted and scaled a little."""
+
+    def __init__(self) -> None:
+        self._change = augment.RandomAffine(6, 0.06, (0.9, 1.1), interpolation="bilinear")
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        # A picture takes the random numbers of its first sentence.
+        _, first = np.unique(batch.owner, return_index=True)
+        changed = self._change(augment.Batch(batch.inputs), draws.rows(first))
+        return batch._replace(inputs=changed.images)
+
+
+def _trainer(
+    run: Run,
+    options: Options,
+    captioner: Captioner,
+    data: CaptionData,
+    held_out: CaptionData,
+) -> Trainer:
+    words = captioner.vocabulary
+    encoded, watched = (
+        [[words.encode(s) for s in several] for several in one.sentences()]
+        for one in (data, held_out)
+    )
+    unknown = [number == UNKNOWN for several in watched for s in several for number in s]
+    print(
+        f"{len(data.pictures)} pictures, {sum(map(len, encoded))} sentences, {len(words)} words; "
+        f"{np.mean(unknown):.1%} of the words of {held_out.split} are unknown",
+        flush=True,
+    )
+    sentences = Sentences(inputs_of(captioner, data, options.cache), encoded)
+    inputs = inputs_of(captioner, held_out, options.cache)
+    batches = sentences.batches(
+        options.batch_size,
+        options.seed,
+        by_picture=not options.frozen,
+        transform=_Changed() if options.augment else None,
+    )
+    validation = Sentences(inputs, watched).batches(
+        options.batch_size, 0, by_picture=not options.frozen
+    )
+    optimizer = assemble.optimizer(options, captioner.net)
+    steps = options.epochs * len(batches)
+    forward = WordLoss(options.label_smoothing, options.even_attention)
+
+    def taught(net: Any, batch: Batch) -> tuple[Any, Mapping[str, float]]:
+        share = options.scheduled_sampling * trainer.step / steps
+        if share:
+            rng = np.random.default_rng((options.seed, trainer.step))
+            batch = with_own_words(net, batch, share, rng)
+        return forward(net, batch)
+
+    def figures() -> Figures:
+        hypotheses = [list(found[0].words) for found in captioner.write(inputs, _GREEDY)]
+        scored = score(hypotheses, list(held_out.sentences()))
+        plain = evaluate(captioner.net, validation, WordLoss())
+        return {**plain, **{name: scored[name] for name in ("BLEU-4", "CIDEr-D")}}
+
+    trainer = Trainer(
+        model=captioner.net,
+        optimizer=optimizer,
+        loader=batches,
+        forward=taught,
+        evaluate=figures,
+        monitor="BLEU-4",
+        schedule=assemble.schedule(options, optimizer, len(batches)),
+        schedule_per="step",
+        clip_norm=options.clip_norm,
+        run=run,
+        card=Card(
+            architecture=options.model,
+            classes=words.words,
+            data=data.name,
+            seed=options.seed,
+            extra={"options": json.dumps(options.network_options())},
+        ),
+        title=f"{options.model} on {data.name}",
+    )
+    return trainer
+
+
+if __name__ == "__main__":
+    run_command(main, Options, defaults=recipes.defaults(Options, "scenes-attention", RECIPES))

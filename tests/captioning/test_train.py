@@ -1,0 +1,297 @@
+"""Training, scoring, the demo and predictions end to end, on tiny data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from captioning import data, demo, evaluate, predict, train
+from captioning.captioner import Captioner, Decoding, load_captioner
+from captioning.data import load
+from captioning.encoders import ClassifierEncoder
+from captioning.evaluate import most_common, nearest
+from captioning.features import inputs_of
+from captioning.metrics import score
+from captioning.recipes import RECIPES, Recipe
+from captioning.words import tokenize
+from core import recipes
+from core.data.images import save_image
+from core.io import weights
+from core.training.run import LAST, read_metrics
+from tests.captioning.conftest import MakeCaptioner
+
+
+@pytest.fixture(autouse=True)
+def _few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for split, count in (("train", 6), ("val", 2), ("test", 3)):
+        monkeypatch.setitem(data.SCENE_COUNTS, split, count)
+
+
+def options(recipe: str, out: Path | None, **changes: Any) -> train.Options:
+    small = {"width": 8, "epochs": 2, "batch_size": 6, "device": "cpu", "out": out, "lr": 0.01}
+    return recipes.options(train.Options, recipe, RECIPES, **{**small, **changes})
+
+
+def flickr(root: Path, out: Path, **changes: Any) -> train.Options:
+    settings: dict[str, Any] = {
+        "encoder": "backbone",
+        "data_root": root,
+        "cache": root / "cache",
+        "min_count": 1,
+    }
+    return options("flickr8k-attention", out, **{**settings, **changes})
+
+
+def test_a_training_leaves_everything_in_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    summary = train.main(options("scenes-attention", folder, encoder_width=4))
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    assert (summary["data"], summary["split"], summary["images"]) == ("scenes", "test", 3)
+    assert {"BLEU-4", "ROUGE-L", "METEOR (exact, stem)", "CIDEr-D", "all_right"} < set(summary)
+    assert len(summary["pictures"]) == 4
+    for name in (*summary["pictures"], "config.json", LAST, train.NETWORK):
+        assert (folder / name).stat().st_size > 0
+    lines = read_metrics(folder / "metrics.jsonl")
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert {"loss", "val_loss", "val_BLEU-4", "val_CIDEr-D"} < set(lines[0])
+    kept, header = weights.load(folder / train.NETWORK)
+    assert kept["decoder.embedding.weight"].dtype == np.float16
+    assert "val_BLEU-4" in header["metrics"]
+
+
+def test_predictions_score_as_the_summary_says(flickr_root: Path, tmp_path: Path) -> None:
+    summary = train.main(flickr(flickr_root, tmp_path / "run", beam=2))
+    found = json.loads((tmp_path / "run" / "predictions" / "captions.json").read_text())
+    test = load("flickr8k", "test", data_root=flickr_root)
+    assert [line["image_id"] for line in found] == test.ids
+    scores = score([tokenize(line["caption"]) for line in found], list(test.sentences()))
+    for name, value in scores.items():
+        assert summary[name] == pytest.approx(value)
+    again = evaluate.main(
+        evaluate.Options(
+            data="flickr8k",
+            data_root=flickr_root,
+            cache=flickr_root / "cache",
+            weights=tmp_path / "run" / train.NETWORK,
+            out=tmp_path / "again",
+            beam=2,
+            baselines=True,
+        )
+    )
+    assert again["BLEU-4"] == summary["BLEU-4"] and again["CIDEr-D"] == summary["CIDEr-D"]
+    assert {"most_common", "most_common_scores", "nearest_scores"} < set(again)
+
+
+def test_features_are_computed_once(
+    flickr_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train.main(flickr(flickr_root, tmp_path / "a", epochs=1))
+    captioner = Captioner.load(tmp_path / "a" / train.NETWORK)
+    test = load("flickr8k", "test", data_root=flickr_root)
+    first = inputs_of(captioner, test, flickr_root / "cache")
+    assert first.dtype == np.float16 and first.shape == (2, 256, 7, 7)
+    fresh = inputs_of(captioner, test, tmp_path / "elsewhere")
+    np.testing.assert_array_equal(first, fresh)
+
+    def refuse(*_: Any) -> Any:
+        raise AssertionError("the encoder was asked again")
+
+    monkeypatch.setattr(ClassifierEncoder, "maps", refuse)
+    np.testing.assert_array_equal(inputs_of(captioner, test, flickr_root / "cache"), first)
+
+
+def test_fine_tuning_goes_on_from_a_frozen_encoder(flickr_root: Path, tmp_path: Path) -> None:
+    train.main(flickr(flickr_root, tmp_path / "a", epochs=1))
+    start = tmp_path / "a" / train.NETWORK
+    arrays, _ = weights.load(start)
+    assert not any(name.startswith("encoder") for name in arrays)
+    changes = {"epochs": 1, "weights": start, "finetune": True, "augment": True, "lr": 0.001}
+    train.main(flickr(flickr_root, tmp_path / "b", **changes))
+    tuned = Captioner.load(tmp_path / "b" / train.NETWORK)
+    published = load_encoder_weights(start)
+    learned = tuned.net.eyes.state_dict()["features.0.weight"]
+    assert 0 < np.abs(learned - published).max() < 0.1
+    assert tuned.vocabulary == Captioner.load(start).vocabulary
+    with pytest.raises(ValueError, match="is attention on backbone, not nic on backbone"):
+        train.main(flickr(flickr_root, tmp_path / "c", weights=start, model="nic"))
+
+
+def load_encoder_weights(path: Path) -> np.ndarray:
+    return Captioner.load(path).net.eyes.state_dict()["features.0.weight"]
+
+
+@pytest.mark.parametrize("recipe", ["scenes-attention", "flickr8k-nic"])
+def test_a_stopped_training_goes_on_as_if_it_had_not(
+    recipe: str, flickr_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(name: str, **changes: Any) -> None:
+        settings: dict[str, Any] = {"scheduled_sampling": 0.5, "batch_size": 7, **changes}
+        if recipe.startswith("flickr"):
+            train.main(flickr(flickr_root, tmp_path / name, model="nic", **settings))
+        else:
+            train.main(options(recipe, tmp_path / name, encoder_width=4, **settings))
+
+    run("whole")
+    judged, calls = train.score, []
+
+    def stop(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return judged(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "score", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run("stopped")
+    run("stopped", resume=True)
+    lines = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "stopped")]
+    courses = [[(one["loss"], one["val_loss"], one["val_BLEU-4"]) for one in run] for run in lines]
+    assert courses[0] == courses[1] and len(courses[0]) == 2
+
+
+def test_every_recipe_is_one_that_can_be_built() -> None:
+    known = {one.name for one in fields(Recipe)}
+    for name, recipe in RECIPES.items():
+        assert set(vars(recipe)) == known, name
+        assert recipe.frozen == (recipe.data == "flickr8k"), name
+        assert recipe.augment == (not recipe.frozen), name
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"dropout": 1.0}, "--dropout is 1.0"),
+        ({"scheduled_sampling": 2.0}, "--scheduled-sampling is 2.0"),
+        ({"min_count": 0}, "--min-count is 0"),
+        ({"model": "nic", "even_attention": 1.0}, "--even-attention is 1.0"),
+        ({"encoder": "backbone", "augment": True}, "features of backbone are computed once"),
+        ({"beam": 0}, "--beam is 0"),
+        ({"top_k": 5}, "--top-k is 5"),
+        ({"temperature": 0.0}, "--temperature is 0.0"),
+        ({"count": 0}, "--count is 0"),
+    ],
+)
+def test_options_out_of_range(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        options("scenes-attention", None, **changes)
+
+
+def test_baselines_look_a_sentence_up(flickr_root: Path) -> None:
+    known = load("flickr8k", "train", data_root=flickr_root)
+    # Of the fixture's sentences, 8, 10 and 6 times.
+    assert most_common(known) == tokenize("a blue cat sits on the red sofa")
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((6, 4, 2, 2)).astype(np.float16)
+    found = nearest(known, features, 3 * features[[4, 1]])
+    sentences = list(known.sentences())
+    assert found == [sentences[4][0], sentences[1][0]]
+
+
+# ------------------------------------------------------------------------ a trained network
+
+
+def test_a_file_gives_the_network_back(make_captioner: MakeCaptioner, tmp_path: Path) -> None:
+    captioner = make_captioner(attention=5)
+    captioner.save(tmp_path / "it.safetensors", metrics={"BLEU-4": 0.5}, seed=1)
+    again = Captioner.load(tmp_path / "it.safetensors")
+    inputs = np.random.default_rng(0).integers(0, 255, (3, 3, 32, 32)).astype(np.uint8)
+    how = Decoding(beam=2, max_words=5)
+    assert again.write(inputs, how) == captioner.write(inputs, how)
+    assert (again.data, again.vocabulary) == ("toys", captioner.vocabulary)
+    one = again.write(inputs, how)[0][0]
+    attention = again.attention(inputs[:1], one)
+    assert attention is not None and attention.shape == (len(one.words) + 1, 2, 2)
+    assert make_captioner("nic").attention(inputs[:1], one) is None
+
+
+def test_files_that_are_no_network(
+    tmp_path: Path, weights_file: Path, make_captioner: MakeCaptioner
+) -> None:
+    arrays, header = weights.load(weights_file)
+    broken = tmp_path / "broken.safetensors"
+    cases = {
+        "options": ("{", "broken header"),
+        "encoder": ("eye", "encoder 'eye' is unknown"),
+        "encoder_options": ('{"width": 1000000}', "width is 1000000, expected 2 to 256"),
+        "classes": ('["a", "b"]', "a vocabulary begins with"),
+        "architecture": ("gpt", "model 'gpt' is unknown"),
+    }
+    for key, (value, message) in cases.items():
+        weights.save(broken, arrays, {**header, key: value})
+        with pytest.raises(ValueError, match=rf"broken.safetensors.*{message}"):
+            Captioner.load(broken)
+    weights.save(broken, arrays, {k: v for k, v in header.items() if k != "frozen"})
+    with pytest.raises(ValueError, match="is no captioning network: its header lacks 'frozen'"):
+        Captioner.load(broken)
+    arrays.pop("decoder.scores.bias")
+    weights.save(broken, arrays, header)
+    with pytest.raises(ValueError, match=r"lacks decoder.scores.bias"):
+        Captioner.load(broken)
+    with pytest.raises(FileNotFoundError, match="no weights for 'flickr8k' ship"):
+        load_captioner("flickr8k")
+
+
+def test_predict_prints_the_best_sentences(
+    weights_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("one.png", "two.png"):
+        save_image(tmp_path / "in" / name, rng.integers(0, 255, (40, 70, 3)).astype(np.uint8))
+    (tmp_path / "in" / "bad.jpg").write_bytes(b"no picture")
+    settings = predict.Options(
+        pictures=(tmp_path / "in",), weights=weights_file, out=tmp_path / "out", beam=3, max_words=4
+    )
+    with pytest.raises(ValueError, match=r"bad\.jpg"):
+        predict.main(settings)
+    domain, *lines = capsys.readouterr().out.splitlines()
+    assert domain.startswith("these weights know toys")
+    assert len(lines) == 2
+    for line in map(json.loads, lines):
+        assert len(line["captions"]) == 3
+        chances = [one["log_probability"] for one in line["captions"]]
+        assert chances == sorted(chances, reverse=True) and chances[0] < 0
+        assert Path(line["attention"]).stat().st_size > 0
+
+
+def test_predict_draws_the_same_sentences_for_the_same_seed(
+    weights_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_image(tmp_path / "one.png", np.full((40, 40, 3), 90, np.uint8))
+    seen = []
+    for seed in (1, 1, 2):
+        predict.main(
+            predict.Options(
+                pictures=(tmp_path / "one.png",),
+                weights=weights_file,
+                out=tmp_path / "out",
+                temperature=2.0,
+                top_k=8,
+                seed=seed,
+            )
+        )
+        seen.append(capsys.readouterr().out)
+    assert seen[0] == seen[1] != seen[2]
+
+
+def test_predict_does_not_overwrite_a_picture(weights_file: Path, tmp_path: Path) -> None:
+    save_image(tmp_path / "x.png", np.full((40, 40, 3), 90, np.uint8))
+    save_image(tmp_path / "x-attention.png", np.full((40, 40, 3), 90, np.uint8))
+    pictures = (tmp_path / "x.png", tmp_path / "x-attention.png")
+    with pytest.raises(ValueError, match=r"x-attention.png would be overwritten"):
+        predict.main(predict.Options(pictures=pictures, weights=weights_file, out=tmp_path))
+    with pytest.raises(ValueError, match="is a file; expected a folder"):
+        predict.main(
+            predict.Options(pictures=pictures, weights=weights_file, out=tmp_path / "x.png")
+        )
+
+
+def test_the_demo_trains_and_breaks_its_promise_only_when_it_counts(tmp_path: Path) -> None:
+    demo.main(demo.Options(train=True, epochs=1, count=3, out=tmp_path / "demo", device="cpu"))
+    summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
+    assert summary["images"] == 3 and summary["all_right"] < 0.9
