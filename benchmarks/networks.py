@@ -228,6 +228,51 @@ def captioner(nn: Any, vocabulary: int = 5000, features: int = 2048, width: int 
     return Captioner()
 
 
+def soft_attention(
+    nn: Any, join: Any, vocabulary: int = 5000, channels: int = 512, width: int = 64
+) -> Any:
+    """captioning's decoder that looks at the picture for every word (Xu et al. 2015).
+
+    From feature maps (N, channels, h, w) and words (N, T) the logits (N, T, vocabulary); states and
+    embeddings of 8 width = 512.
+    """
+    hidden = 8 * width
+
+    class Captioner(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(vocabulary, hidden)
+            self.cell = nn.LSTM(hidden + channels, hidden, batch_first=True)
+            self.scores = nn.Linear(hidden, vocabulary)
+            self.start = nn.Linear(channels, 2 * hidden)
+            self.of_places = nn.Linear(channels, hidden // 2)
+            self.of_state = nn.Linear(hidden, hidden // 2, bias=False)
+            self.energy = nn.Linear(hidden // 2, 1, bias=False)
+            self.gate = nn.Linear(hidden, 1)
+            self.output_state = nn.Linear(hidden, hidden)
+            self.output_seen = nn.Linear(channels, hidden, bias=False)
+
+        def forward(self, features: Any, words: Any) -> Any:
+            places = features.flatten(2).transpose(1, 2)
+            keys, embedded = self.of_places(places), self.embedding(words)
+            start = self.start(features.mean((2, 3))).tanh()
+            state = start[None, :, :hidden], start[None, :, hidden:]
+            outputs, seen = [], []
+            for t in range(embedded.shape[1]):
+                h = state[0][0]
+                energy = self.energy((keys + self.of_state(h).unsqueeze(1)).tanh())
+                context = (energy[:, :, 0].softmax(1).unsqueeze(1) @ places)[:, 0]
+                context = self.gate(h).sigmoid() * context
+                read = join([embedded[:, t], context], 1).unsqueeze(1)
+                output, state = self.cell(read, state)
+                outputs.append(output)
+                seen.append(context.unsqueeze(1))
+            deep = embedded + self.output_state(join(outputs, 1)) + self.output_seen(join(seen, 1))
+            return self.scores(deep.tanh())
+
+    return Captioner()
+
+
 def q_network(nn: Any, size: int = 84, actions: int = 6, width: int = 64) -> Any:
     """The network of DQN (Mnih et al. 2015): frames (N, 4, size, size) to (N, actions)."""
     side = size

@@ -171,6 +171,30 @@ def caption(side: Side, step: Step, vocabulary: int = 5000) -> Workload:
     return Workload(run, (net,))
 
 
+def attention(side: Side, step: Step, vocabulary: int = 5000) -> Workload:
+    """The words of the captions from feature maps of 7x7 places and the words before, Adam."""
+    words, channels = step.shape[0], 8 * step.width
+    net = side.module(
+        networks.soft_attention(side.nn, side.join, vocabulary, channels, width=step.width)
+    )
+    optimizer = side.optim.Adam(net.parameters())
+    rng = np.random.default_rng(0)
+    maps = side.tensor(rng.standard_normal((step.batch, channels, 7, 7), np.float32))
+    sentence = rng.integers(vocabulary, size=(step.batch, words + 1))
+    before = side.tensor(np.ascontiguousarray(sentence[:, :-1]))
+    target = side.tensor(np.ascontiguousarray(sentence[:, 1:]).reshape(-1))
+    criterion = side.nn.CrossEntropyLoss()
+
+    def run() -> Any:
+        optimizer.zero_grad()
+        loss = criterion(net(maps, before).reshape(-1, vocabulary), target)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return Workload(run, (net,))
+
+
 def dqn(side: Side, step: Step, actions: int = 6) -> Workload:
     """One update towards the target network's values (Mnih et al. 2015, algorithm 1)."""
     build = (step.shape[-1], actions, step.width)
@@ -263,6 +287,7 @@ STEPS = (
     Step("style_512", "VGG-19 style iteration, 512 pixels", style, 0.7, 1, (3, 512, 512)),
     Step("dcgan", "DCGAN step (D and G)", dcgan, 1.0, 64, (3, 64, 64)),
     Step("nic", "NIC: LSTM 512, 5,000 words", caption, 1.0, 64, (20,)),
+    Step("attention", "NIC with soft attention, 7x7 places", attention, 1.0, 64, (12,)),
     Step("dqn", "DQN update, Nature network", dqn, 1.0, 32, (4, 84, 84)),
     Step("alexnet", "AlexNet inference", alexnet, 0.9, 16, (3, 224, 224)),
     Step("vgg16", "VGG-16 inference", vgg16, 0.7, 4, (3, 224, 224)),

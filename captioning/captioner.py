@@ -16,8 +16,8 @@ import core
 from captioning import decoders, encoders
 from captioning.decoders import Decoder
 from captioning.encoders import Encoder
-from captioning.search import MAX_WORDS, beam_search, sample
 from captioning.words import Vocabulary
+from captioning.writing import MAX_WORDS, beam_search, sample
 from core import Tensor, nn
 from core import device as dev
 from core.data.images import Picture

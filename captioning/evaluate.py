@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -45,9 +46,12 @@ def judge(
     seed: int = 0,
 ) -> Judged:
     """Write a sentence about every picture, and measure."""
+    start = time.perf_counter()
     captions = captioner.write(inputs, decoding_of(decoding), seed=seed)
+    seconds = time.perf_counter() - start
     best = [list(several[0].words) for several in captions]
     figures: dict[str, Any] = score(best, list(data.sentences()))
+    figures["sentences_per_second"] = round(len(inputs) / seconds, 1)
     figures["distinct_sentences"] = len({tuple(words) for words in best}) / len(best)
     scenes = [picture for picture in data.pictures if isinstance(picture, SceneWithTruths)]
     if len(scenes) == len(best):

@@ -1,194 +1,77 @@
-"""How a sentence is written word by word: beam search, of which greedy is width 1, and sampling."""
+"""Try beam widths and length penalties on the validation split."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from captioning.captioner import Decoding, load_captioner
+from captioning.data import load
+from captioning.evaluate import judge
+from captioning.features import inputs_of
+from core.cli import CommonOptions, resolve_device, run_command
+from core.training.run import Run
 
-import core
-from captioning.decoders import Decoder, rows
-from captioning.words import BEGIN, END, PAD, UNKNOWN
-from core import Tensor
-from core import functional as F
-
-MAX_WORDS = 30
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """Numbers of words without BEGIN and END, and the natural logarithm of its probability."""
-
-    words: tuple[int, ...]
-    log_probability: float
-    score: float
-    """What it was ranked by: log_probability over (words + 1) ** length_penalty."""
+_SHOWN = ("BLEU-1", "BLEU-4", "METEOR (exact, stem)", "CIDEr-D")
 
 
-def beam_search(
-    decoder: Decoder,
-    features: Tensor,
-    *,
-    width: int = 3,
-    max_words: int = MAX_WORDS,
-    length_penalty: float = 0.0,
-) -> list[list[Sentence]]:
-    """For each row of the features (N, C, h, w) up to `width` sentences, the best first.
+@dataclass(frozen=True, kw_only=True)
+class Options(CommonOptions):
+    """Score a network with every beam width and length penalty; the test split stays unseen."""
 
-    The `width` best beginnings are carried on; a sentence is ranked by its log-probability over
-    its length (END counts) to the power `length_penalty` (Wu et al. 2016, without the constant).
-    UNKNOWN is never written. All pictures are searched at once. The decoder should be in
-    evaluation mode. Raises ValueError for a width or a length below 1.
-    """
-    if width < 1 or max_words < 1:
-        raise ValueError(f"beam_search: width {width}, max_words {max_words}; expected 1 or more")
-    with core.no_grad():
-        return _beams(decoder, features, width, max_words, length_penalty)
+    data: str = "scenes"
+    """scenes (embedded), flickr8k, or the path of a COCO captions file (.json)."""
 
+    beams: tuple[int, ...] = (1, 2, 3, 5, 8)
+    """Beam widths to try."""
 
-def _beams(
-    decoder: Decoder, features: Tensor, width: int, max_words: int, length_penalty: float
-) -> list[list[Sentence]]:
-    count = len(features)
-    each = np.repeat(np.arange(count), width)
-    memory, state = rows(decoder.look(features), each), rows(decoder.first(features), each)
-    words = np.full((count * width, 1), BEGIN)
-    # Only one of the equal beginnings may go on.
-    total = np.tile(np.where(np.arange(width) == 0, 0.0, -np.inf), (count, 1))
-    done: list[list[Sentence]] = [[] for _ in range(count)]
-    for length in range(1, max_words + 1):
-        logits, state, _ = decoder.step(words[:, -1], state, memory)
-        chances = total[:, :, None] + _log_chances(logits).reshape(count, width, -1)
-        if length == max_words:
-            # What has no end by now is left out, unless there is nothing else.
-            ends = chances[:, :, END]
-            for n, several in enumerate(done):
-                beams = words[n * width : (n + 1) * width, 1:]
-                several += _ended(beams, ends[n], length, length_penalty)
-            break
-        best, total, parents, following = _continued(chances, width)
-        for n, several in enumerate(done):
-            for beam, chance in best[n]:
-                beginning = words[n * width + beam, None, 1:]
-                several += _ended(beginning, [chance], length, length_penalty)
-        if all(
-            _settled(d, t, width, max_words, length_penalty)
-            for d, t in zip(done, total, strict=True)
-        ):
-            break
-        taken = (np.arange(count)[:, None] * width + parents).ravel()
-        words = np.concatenate([words[taken], following.reshape(-1, 1)], axis=1)
-        state = rows(state, taken)
-    return [sorted(d, key=lambda s: -s.score)[:width] for d in done]
+    length_penalties: tuple[float, ...] = (0.0, 0.5, 0.7, 1.0)
+    """Length penalties to try."""
+
+    by: str = "BLEU-4"
+    """The figure that decides."""
+
+    count: int | None = None
+    """Score only so many pictures."""
+
+    cache: Path | None = None
+    """Folder for features; by default in the user's cache."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.beams or not self.length_penalties:
+            raise ValueError("--beams and --length-penalties: expected one or more of each")
+        if self.count is not None and self.count < 1:
+            raise ValueError(f"--count is {self.count}; expected 1 or more")
 
 
-def _log_chances(logits: Tensor) -> NDArray[np.float64]:
-    chances = F.log_softmax(logits, 1).numpy().astype(np.float64)
-    chances[:, [PAD, BEGIN, UNKNOWN]] = -np.inf
-    return chances
-
-
-def _continued(
-    chances: NDArray[np.float64], width: int
-) -> tuple[
-    list[list[tuple[int, float]]], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]
-]:
-    """Of (N, width, V): the ends among the best, and the totals, beams and words that go on.
-
-    An end competes with the beginnings for its place among the best `width`.
-    """
-    count, _, vocabulary = chances.shape
-    flat = chances.reshape(count, -1)
-    # As many ends as there are beams may stand before the last that goes on.
-    some = min(2 * width, flat.shape[1])
-    order = np.argpartition(-flat, some - 1, axis=1)[:, :some]
-    ranked = np.take_along_axis(
-        order, np.argsort(-np.take_along_axis(flat, order, 1), axis=1, kind="stable"), 1
-    )
-    values = np.take_along_axis(flat, ranked, 1)
-    beams, words = np.divmod(ranked, vocabulary)
-    is_end = words == END
-    ends = [
-        [(int(b), float(v)) for b, v, e in zip(*row, strict=True) if e and np.isfinite(v)]
-        for row in zip(beams[:, :width], values[:, :width], is_end[:, :width], strict=True)
+def main(options: Options) -> dict[str, Any]:
+    """Score each setting, and write all to the run folder, the best first."""
+    settings = [
+        Decoding(beam=beam, length_penalty=penalty)
+        for beam in options.beams
+        for penalty in options.length_penalties
+        # Of one sentence to choose from, the penalty changes nothing.
+        if beam > 1 or penalty == options.length_penalties[0]
     ]
-    going = np.argsort(is_end, axis=1, kind="stable")[:, :width]
-    total, beams, words = (np.take_along_axis(a, going, 1) for a in (values, beams, words))
-    return ends, np.where(words == END, -np.inf, total), beams, words
+    data = load(options.data, "val", count=options.count, data_root=options.data_root)
+    captioner = load_captioner(options.data, options.weights, data_root=options.data_root)
+    captioner.net.to(resolve_device(options.device))
+    run = Run.create(options.out, "captioning", "search", options)
+    inputs = inputs_of(captioner, data, options.cache)
+    tried = []
+    for setting in settings:
+        figures = judge(captioner, data, inputs, setting).figures
+        if options.by not in figures:
+            raise ValueError(f"--by {options.by!r} is none of {', '.join(figures)}")
+        chosen = {"beam": setting.beam, "length_penalty": setting.length_penalty}
+        tried.append({**chosen, **figures})
+        shown = ", ".join(f"{name} {figures[name]:.3f}" for name in _SHOWN)
+        print(f"beam {setting.beam}, length penalty {setting.length_penalty}: {shown}", flush=True)
+    tried.sort(key=lambda one: -one[options.by])
+    return run.finish({"data": data.name, "split": "val", "best": tried[0], "tried": tried})
 
 
-def _ended(
-    beginnings: NDArray[np.int64], chances: Sequence[float], length: int, penalty: float
-) -> list[Sentence]:
-    return [
-        Sentence(tuple(int(w) for w in words), float(chance), float(chance) / length**penalty)
-        for words, chance in zip(beginnings, chances, strict=True)
-        if np.isfinite(chance)
-    ]
-
-
-def _settled(
-    done: Sequence[Sentence],
-    total: NDArray[np.float64],
-    width: int,
-    max_words: int,
-    penalty: float,
-) -> bool:
-    """Whether no beginning can end better than the worst of `width` sentences."""
-    if len(done) < width:
-        return False
-    kept = sorted(sentence.score for sentence in done)[-width]
-    # Probabilities only fall; the longest possible sentence is divided by most.
-    return bool(np.max(total) / max_words**penalty <= kept)
-
-
-def sample(
-    decoder: Decoder,
-    features: Tensor,
-    rng: np.random.Generator,
-    *,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    max_words: int = MAX_WORDS,
-) -> list[Sentence]:
-    """For each row of the features one sentence, each word drawn by its probability.
-
-    Probabilities to the power 1 / `temperature`, and only the `top_k` best words if given.
-    `log_probability` is the network's own. Raises ValueError for a temperature of 0 or less, or
-    `top_k` below 1.
-    """
-    if not temperature > 0 or (top_k is not None and top_k < 1):
-        raise ValueError(
-            f"sample: temperature {temperature}, top_k {top_k}; expected more than 0, 1 or more"
-        )
-    with core.no_grad():
-        memory, state = decoder.look(features), decoder.first(features)
-        count = len(features)
-        words, total = np.full((count, 1), BEGIN), np.zeros(count)
-        for _ in range(max_words):
-            logits, state, _ = decoder.step(words[:, -1], state, memory)
-            chances = _log_chances(logits)
-            drawn = _drawn(chances, rng, temperature, top_k)
-            over = (words == END).any(axis=1)
-            drawn = np.where(over, END, drawn)
-            total += np.where(over, 0.0, chances[np.arange(count), drawn])
-            words = np.concatenate([words, drawn[:, None]], axis=1)
-            if (words == END).any(axis=1).all():
-                break
-    return [
-        Sentence(tuple(int(w) for w in row[1:] if w != END), float(chance), float(chance))
-        for row, chance in zip(words, total, strict=True)
-    ]
-
-
-def _drawn(
-    chances: NDArray[np.float64], rng: np.random.Generator, temperature: float, top_k: int | None
-) -> NDArray[np.int64]:
-    scaled = chances / temperature
-    if top_k is not None and top_k < scaled.shape[1]:
-        least = np.partition(scaled, -top_k, axis=1)[:, -top_k, None]
-        scaled = np.where(scaled >= least, scaled, -np.inf)
-    # The largest of values with Gumbel's noise is drawn by their softmax.
-    return np.asarray((scaled + rng.gumbel(size=scaled.shape)).argmax(axis=1))
+if __name__ == "__main__":
+    run_command(main, Options)

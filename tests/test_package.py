@@ -25,6 +25,7 @@ HEAVY = (
     "scipy",
     "skimage",
     "sklearn",
+    "snowballstemmer",
     "threadpoolctl",
     "torch",
     "tqdm",
@@ -48,7 +49,10 @@ def imported_by(statement: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "module",
-    ["core", "core.cli", "core.training.run", "detection", "segmentation", "style_transfer"],
+    [
+        *("core", "core.cli", "core.training.run"),
+        *("captioning", "detection", "segmentation", "style_transfer"),
+    ],
 )
 def test_imports_are_light(module: str) -> None:
     imported = imported_by(f"import {module}")

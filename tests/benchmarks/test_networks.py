@@ -16,6 +16,7 @@ from benchmarks.measure import Child, Job, Round, Timing, check, serve, start
 from benchmarks.report import HEAD, Report, Row
 from benchmarks.sides import OURS, PEER, PEER_LAST, Ours, Peer, Side, side_of, weights
 from benchmarks.steps import STEPS, Step, step_named
+from captioning.decoders import SoftAttention
 from core import Tensor, functional, nn
 from core.models import DeepConvNet
 from segmentation.unet import UNet
@@ -29,6 +30,7 @@ TINY: dict[str, tuple[int, tuple[int, ...]]] = {
     "style_512": (1, (3, 48, 48)),
     "dcgan": (3, (3, 64, 64)),
     "nic": (2, (4,)),
+    "attention": (2, (4,)),
     "dqn": (3, (4, 36, 36)),
     "alexnet": (2, (3, 70, 70)),
     "vgg16": (2, (3, 64, 64)),
@@ -82,6 +84,16 @@ def test_the_unet_is_that_of_the_application() -> None:
     net.load_state_dict(own.state_dict())
     x = Tensor(np.random.default_rng(0).standard_normal((1, 3, 45, 60), np.float32))
     np.testing.assert_array_equal(net(x).numpy(), own(x).numpy())
+
+
+def test_soft_attention_is_that_of_the_application() -> None:
+    own = SoftAttention(30, channels=24, width=64, attention=32).eval()
+    net = networks.soft_attention(nn, functional.cat, vocabulary=30, channels=24, width=8)
+    net.load_state_dict(own.state_dict())
+    rng = np.random.default_rng(0)
+    maps = Tensor(rng.standard_normal((2, 24, 3, 3), np.float32))
+    words = rng.integers(30, size=(2, 5))
+    np.testing.assert_array_equal(net(maps, words).numpy(), own(maps, words).logits.numpy())
 
 
 def test_weights_depend_on_the_name_alone() -> None:

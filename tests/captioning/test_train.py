@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from captioning import data, demo, evaluate, predict, train
+from captioning import data, demo, evaluate, predict, search, train
 from captioning.captioner import Captioner, Decoding, load_captioner
 from captioning.data import load
 from captioning.encoders import ClassifierEncoder
@@ -277,6 +277,25 @@ def test_predict_draws_the_same_sentences_for_the_same_seed(
         )
         seen.append(capsys.readouterr().out)
     assert seen[0] == seen[1] != seen[2]
+
+
+def test_search_tries_every_setting_on_the_validation_split(
+    weights_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = search.Options(
+        weights=weights_file, out=tmp_path / "out", beams=(1, 3), length_penalties=(0.0, 1.0)
+    )
+    summary = search.main(settings)
+    assert summary["split"] == "val"
+    tried = {(one["beam"], one["length_penalty"]) for one in summary["tried"]}
+    assert tried == {(1, 0.0), (3, 0.0), (3, 1.0)}
+    best = max(one["BLEU-4"] for one in summary["tried"])
+    assert summary["best"]["BLEU-4"] == best
+    assert "beam 3, length penalty 1.0: BLEU-1" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="--by 'SPICE' is none of BLEU-1"):
+        search.main(search.Options(weights=weights_file, out=tmp_path / "b", by="SPICE"))
+    with pytest.raises(ValueError, match="expected one or more of each"):
+        search.Options(beams=())
 
 
 def test_predict_does_not_overwrite_a_picture(weights_file: Path, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 import core
 from captioning.decoders import NIC, Decoder, build
-from captioning.search import Sentence, beam_search, sample
 from captioning.words import BEGIN, END, UNKNOWN
+from captioning.writing import Sentence, beam_search, sample
 from core import Tensor
 from core import functional as F
 
