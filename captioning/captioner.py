@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import core
 from captioning import decoders, encoders
 from captioning.decoders import Decoder
-from captioning.encoders import Encoder
+from captioning.encoders import ClassifierEncoder, Encoder
 from captioning.words import Vocabulary
 from captioning.writing import MAX_WORDS, beam_search, sample
 from core import Tensor, nn
@@ -70,13 +70,17 @@ class Caption:
 class CaptionNet(nn.Module):
     """A decoder, and the encoder when that is trained with it; `frozen` is one that is not.
 
-    `inputs` are pictures, uint8 (N, 3, size, size), or their feature maps (N, C, h, w).
+    `inputs` are pictures, uint8 (N, 3, size, size), or their feature maps (N, C, h, w). Those of a
+    classifier may be of any size, which would saturate the decoder's gates: they are normalised
+    channel by channel.
     """
 
     def __init__(self, decoder: Decoder, encoder: Encoder, *, frozen: bool) -> None:
         super().__init__()
         self.decoder = decoder
         self.encoder = None if frozen else encoder
+        classifier = isinstance(encoder, ClassifierEncoder)
+        self.norm = nn.BatchNorm2d(encoder.channels) if classifier else None
         # In a list, so that its parameters are none of this network's.
         self._eyes = [encoder]
 
@@ -86,7 +90,11 @@ class CaptionNet(nn.Module):
         return self._eyes[0]
 
     def features(self, inputs: NDArray[Any]) -> Tensor:
-        """Feature maps, of pictures or as they are given."""
+        """Normalised feature maps, of pictures or of maps as the encoder gives them."""
+        maps = self._maps(inputs)
+        return maps if self.norm is None else self.norm(maps)
+
+    def _maps(self, inputs: NDArray[Any]) -> Tensor:
         if inputs.dtype != np.uint8:
             device = next(self.decoder.parameters()).device
             return Tensor(dev.to_device(inputs.astype(np.float32), device))

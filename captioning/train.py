@@ -140,8 +140,10 @@ def _network(options: Options, data: CaptionData) -> Captioner:
             f"{options.weights} is {before.architecture} on {before.encoder}, not {options.model} "
             f"on {options.encoder}"
         )
-    before.net = CaptionNet(before.net.decoder, before.net.eyes, frozen=options.frozen)
-    before.data = data.name
+    net = CaptionNet(before.net.decoder, before.net.eyes, frozen=options.frozen)
+    if before.net.norm is not None and net.norm is not None:
+        net.norm.load_state_dict(before.net.norm.state_dict())
+    before.net, before.data = net, data.name
     return before
 
 
@@ -201,6 +203,8 @@ def _trainer(
     def figures() -> Figures:
         hypotheses = [list(found[0].words) for found in captioner.write(inputs, _GREEDY)]
         scored = score(hypotheses, list(held_out.sentences()))
+        # The same order every time: a sum in another order is rounded otherwise.
+        validation.set_epoch(0)
         plain = evaluate(captioner.net, validation, WordLoss())
         return {**plain, **{name: scored[name] for name in ("BLEU-4", "CIDEr-D")}}
 
