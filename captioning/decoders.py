@@ -133,7 +133,8 @@ class SoftAttention(Decoder):
     features (N, channels, h, w) and words (N, T) give logits (N, T, vocabulary) and attention
     (N, T, h w). As in the paper: the first state comes from the mean of the map, weights from
     v . tanh(W a_i + U h) (equations 4 to 6), a gate on what is seen (4.2.1), and a deep output
-    layer (equation 7) that sees word, state and picture.
+    layer (equation 7) that sees word, state and picture. What is seen, if it has more channels than
+    the state, is brought to its width by one layer first.
     """
 
     def __init__(
@@ -146,8 +147,9 @@ class SoftAttention(Decoder):
         attention: int = 256,
         dropout: float = 0.5,
     ) -> None:
-        inputs = width + channels
-        super().__init__(vocabulary, width=width, inputs=inputs, cell=cell, dropout=dropout)
+        seen = min(channels, width)
+        super().__init__(vocabulary, width=width, inputs=width + seen, cell=cell, dropout=dropout)
+        self.narrow = nn.Linear(channels, width, bias=False) if channels > width else None
         self.states = 2 if cell == "lstm" else 1
         self.start = nn.Linear(channels, width * self.states)
         self.of_places = nn.Linear(channels, attention)
@@ -155,7 +157,7 @@ class SoftAttention(Decoder):
         self.energy = nn.Linear(attention, 1, bias=False)
         self.gate = nn.Linear(width, 1)
         self.output_state = nn.Linear(width, width)
-        self.output_seen = nn.Linear(channels, width, bias=False)
+        self.output_seen = nn.Linear(seen, width, bias=False)
 
     def write(self, words: Any, state: State, memory: State) -> Written:
         embedded = self.dropout(self.embedding(words))
@@ -183,11 +185,13 @@ class SoftAttention(Decoder):
         return self._logits(embedded, outputs[:, 0], context), state, at
 
     def _attend(self, state: State, memory: State) -> tuple[Tensor, Tensor]:
-        """What is seen from a state: (N, channels), and the weight of each place (N, h w)."""
+        """What is seen from a state, and the weight of each place (N, h w)."""
         hidden, (places, keys) = state[0], memory
         energy = self.energy(F.tanh(keys + self.of_state(hidden).unsqueeze(1)))
         weights = F.softmax(energy[:, :, 0], 1)
         context = (weights.unsqueeze(1) @ places)[:, 0]
+        if self.narrow is not None:
+            context = self.narrow(context)
         return F.sigmoid(self.gate(hidden)) * context, weights
 
     def _logits(self, embedded: Tensor, outputs: Tensor, seen: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ PRETRAINED: Mapping[str, int] = MappingProxyType(
     {"squeezenet1_0": 512, "squeezenet1_1": 512, "backbone": 256, "vgg16": 512}
 )
 NAMES = (OWN, *PRETRAINED)
+_CLASSES = 1000
 
 # What options may be: a file's header must not ask for more memory than a network takes.
 _LIMITS: Mapping[str, tuple[int, int]] = MappingProxyType(
@@ -110,20 +111,31 @@ def _residual(channels: int) -> nn.Module:
 class ClassifierEncoder(Encoder):
     """The convolutional part of the classifier `name`, its map averaged to `grid` x `grid` places.
 
-    Pictures are looked at with 224 pixels a side, which is what the networks know.
+    Pictures are looked at with 224 pixels a side, which is what the networks know. A SqueezeNet
+    scores its 1,000 classes at every place: with `class_scores` those are channels too.
     """
 
-    def __init__(self, name: str, *, grid: int = 7) -> None:
+    def __init__(self, name: str, *, grid: int = 7, class_scores: bool = False) -> None:
         super().__init__()
+        if class_scores and not name.startswith("squeezenet"):
+            raise ValueError(f"{name} does not score classes at every place; squeezenet1_0 does")
         self.size = 224
         self.channels = PRETRAINED[name]
         self.grid = grid
         with nn.init.skip_draws():
             whole = Backbone() if name == "backbone" else models.build(name)
         self.features = whole.get_submodule("features")
+        self.scorer = None
+        if class_scores:
+            # Dropout, which rests in a classifier that is used, the last convolution, ReLU.
+            self.scorer = nn.Sequential(*list(whole.get_submodule("classifier").children())[:3])
+            self.channels += _CLASSES
 
     def maps(self, x: Tensor) -> Tensor:
-        return F.adaptive_avg_pool2d(self.features(x), self.grid)
+        y = self.features(x)
+        if self.scorer is not None:
+            y = F.cat([y, self.scorer(y)], 1)
+        return F.adaptive_avg_pool2d(y, self.grid)
 
 
 def build(name: str, **options: Any) -> Encoder:
@@ -151,6 +163,8 @@ def trained(name: str, *, data_root: Path | None = None, **options: Any) -> Enco
     if name not in PRETRAINED:
         raise ValueError(f"there are no trained weights for encoder {name!r}; train it")
     encoder = build(name, **options)
-    weights = models.pretrained(name, data_root=data_root).model.get_submodule("features")
-    encoder.get_submodule("features").load_state_dict(weights.state_dict())
+    whole = models.pretrained(name, data_root=data_root).model.state_dict()
+    arrays = {key.replace("classifier.", "scorer."): array for key, array in whole.items()}
+    own = encoder.state_dict()
+    encoder.load_state_dict({key: arrays[key] for key in own})
     return encoder.eval()

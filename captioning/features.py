@@ -43,6 +43,7 @@ def cached_features(encoder: Encoder, name: str, data: CaptionData, folder: Path
             "weights": _digest(encoder),
             "size": encoder.size,
             "grid": getattr(encoder, "grid", None),
+            "channels": encoder.channels,
         },
     )
     key = hashlib.sha256("\n".join(data.ids).encode()).hexdigest()[:24]

@@ -33,6 +33,9 @@ class Recipe(Optimisation):
     finetune: bool = False
     """Let a trained classifier learn as well; otherwise its features are computed once."""
 
+    class_scores: bool = False
+    """Let a SqueezeNet's scores of its classes at each place be features too."""
+
     width: int = 512
     """Units of the recurrent cell, and of a word's embedding."""
 
@@ -91,7 +94,12 @@ class Recipe(Optimisation):
 
     def encoder_options(self) -> dict[str, Any]:
         """What the recipe says of the encoder's settings."""
-        return {} if self.encoder_width is None else {"width": self.encoder_width}
+        options: dict[str, Any] = {}
+        if self.encoder_width is not None:
+            options["width"] = self.encoder_width
+        if self.class_scores:
+            options["class_scores"] = True
+        return options
 
 
 _SCENES = Recipe(
@@ -108,7 +116,8 @@ _SCENES = Recipe(
 _FLICKR = Recipe(
     data="flickr8k",
     encoder="squeezenet1_0",
-    epochs=12,
+    class_scores=True,
+    epochs=10,
     batch_size=64,
     optimizer="adamw",
     lr=0.001,

@@ -18,6 +18,7 @@ from captioning.losses import WordLoss, with_own_words
 from captioning.words import BEGIN, END, PAD, SPECIAL, Vocabulary
 from core import Tensor, nn, optim
 from core import functional as F
+from core.models.backbone import normalised
 
 VOCABULARY = 30
 
@@ -76,6 +77,39 @@ def test_every_sentence_sees_its_own_picture(name: str) -> None:
         other = net(Tensor(0 * seen.numpy()[owner]), words).logits.numpy()
     np.testing.assert_allclose(shared, repeated, rtol=1e-4, atol=1e-5)
     assert np.abs(shared - other).max() > 1e-3
+
+
+def test_what_is_seen_is_not_wider_than_the_state() -> None:
+    core.seed(0)
+    wide = build("attention", 100, channels=64, width=16, attention=8)
+    parts = {
+        "embedding, scores": 100 * 16 + (16 + 1) * 100,
+        "first state": (64 + 1) * 32,
+        "f_att": (64 + 1) * 8 + 16 * 8 + 8,
+        "narrow, gate": 64 * 16 + 16 + 1,
+        "lstm": 4 * 16 * (16 + 16 + 16 + 2),
+        "deep output": (16 + 1) * 16 + 16 * 16,
+    }
+    assert wide.num_parameters() == sum(parts.values())
+    assert wide(features(2, 64), sentences(2)).logits.shape == (2, 7, 100)
+
+
+def test_class_scores_are_those_of_the_classifier() -> None:
+    core.seed(0)
+    encoder = build_encoder("squeezenet1_0", class_scores=True, grid=3).eval()
+    whole = core.models.build("squeezenet1_0").eval()
+    state = {n.replace("classifier.", "scorer."): a for n, a in whole.state_dict().items()}
+    encoder.load_state_dict(state)
+    picture = np.random.default_rng(0).integers(0, 255, (1, 3, 224, 224)).astype(np.uint8)
+    with core.no_grad():
+        maps = encoder(picture)
+        x = normalised(picture.astype(np.float32) / np.float32(255))
+        logits = whole(Tensor(x)).numpy()
+    assert maps.shape == (1, 1512, 3, 3) and encoder.channels == 1512
+    # 13 places fall into three parts of five, which overlap by one: their mean is close to all's.
+    np.testing.assert_allclose(maps.numpy()[:, 512:].mean((2, 3)), logits, rtol=0.2, atol=0.3)
+    with pytest.raises(ValueError, match="backbone does not score classes at every place"):
+        build_encoder("backbone", class_scores=True)
 
 
 def test_attention_is_a_share_of_every_place() -> None:

@@ -40,6 +40,7 @@ def options(recipe: str, out: Path | None, **changes: Any) -> train.Options:
 def flickr(root: Path, out: Path, **changes: Any) -> train.Options:
     settings: dict[str, Any] = {
         "encoder": "backbone",
+        "class_scores": False,
         "data_root": root,
         "cache": root / "cache",
         "min_count": 1,
