@@ -97,7 +97,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             _SMALL,
             data="digits",
             width=24,
-            epochs=60,
+            epochs=150,
             batch_size=64,
             average=0.99,
             conditional=True,
