@@ -176,33 +176,39 @@ def vgg19_taps(nn: Any, width: int = 64) -> Any:
     return Taps()
 
 
-def generator(nn: Any, width: int = 64) -> Any:
-    """DCGAN's generator (Radford et al. 2016): noise (N, 100, 1, 1) to (N, 3, 64, 64)."""
+def generator(
+    nn: Any, width: int = 64, *, channels: int = 3, size: int = 64, latent: int = 100
+) -> Any:
+    """DCGAN's generator (Radford et al. 2016): noise (N, latent, 1, 1) to pictures."""
     layers: list[Any] = []
-    channels = 100
-    for i, filters in enumerate((8 * width, 4 * width, 2 * width, width)):
+    inputs = latent
+    for i, filters in enumerate(reversed(_gan_widths(size, width))):
         stride, padding = (2, 1) if i else (1, 0)
         layers += [
-            nn.ConvTranspose2d(channels, filters, 4, stride=stride, padding=padding, bias=False),
+            nn.ConvTranspose2d(inputs, filters, 4, stride=stride, padding=padding, bias=False),
             nn.BatchNorm2d(filters),
             nn.ReLU(),
         ]
-        channels = filters
-    last = nn.ConvTranspose2d(channels, 3, 4, stride=2, padding=1, bias=False)
+        inputs = filters
+    last = nn.ConvTranspose2d(inputs, channels, 4, stride=2, padding=1, bias=False)
     return nn.Sequential(*layers, last, nn.Tanh())
 
 
-def discriminator(nn: Any, width: int = 64) -> Any:
-    """DCGAN's discriminator: pictures (N, 3, 64, 64) to logits (N, 1)."""
+def discriminator(nn: Any, width: int = 64, *, channels: int = 3, size: int = 64) -> Any:
+    """DCGAN's discriminator: pictures (N, channels, size, size) to logits (N, 1)."""
     layers: list[Any] = []
-    channels = 3
-    for i, filters in enumerate((width, 2 * width, 4 * width, 8 * width)):
-        layers.append(nn.Conv2d(channels, filters, 4, stride=2, padding=1, bias=False))
+    inputs = channels
+    for i, filters in enumerate(_gan_widths(size, width)):
+        layers.append(nn.Conv2d(inputs, filters, 4, stride=2, padding=1, bias=False))
         if i:
             layers.append(nn.BatchNorm2d(filters))
         layers.append(nn.LeakyReLU(0.2))
-        channels = filters
-    return nn.Sequential(*layers, nn.Conv2d(channels, 1, 4, bias=False), nn.Flatten())
+        inputs = filters
+    return nn.Sequential(*layers, nn.Conv2d(inputs, 1, 4, bias=False), nn.Flatten())
+
+
+def _gan_widths(size: int, width: int) -> list[int]:
+    return [width * 2**level for level in range(size.bit_length() - 3)]
 
 
 def captioner(nn: Any, vocabulary: int = 5000, features: int = 2048, width: int = 64) -> Any:

@@ -181,7 +181,7 @@ class RecipeOptions(Recipe, CommonOptions):
         CommonOptions.__post_init__(self)
 
 
-OptionsT = TypeVar("OptionsT", bound=Optimisation)
+OptionsT = TypeVar("OptionsT")
 
 
 def options(kind: type[OptionsT], name: str, /, recipes: Any = RECIPES, **changes: Any) -> OptionsT:

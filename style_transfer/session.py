@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
 from core import viz
-from core.data.images import WRITABLE, Picture, read_image, resize, save_image
-from core.io.files import write_bytes
+from core.data.images import WRITABLE, Picture, read_image, save_image
 from core.training import checkpoint
 from core.training.interrupt import interruptible
 from core.training.progress import Progress as Bar
@@ -26,8 +23,6 @@ FRAMES = "frames"
 ANIMATION = "animation.gif"
 COURSE = "course.png"
 _CHECKPOINT_SECONDS = 60.0
-_ANIMATED = 320  # pixels of a GIF's longer side
-_FRAME_MS, _LAST_MS = 100, 2000
 
 
 def work(
@@ -51,7 +46,9 @@ def work(
     if save_every:
         paths = sorted((run.folder / FRAMES).glob("*.png"))
         frames = {int(path.stem): read_image(path) for path in paths}
-        write_bytes(run.picture(ANIMATION), animation(list(frames.values())))
+        if not frames:
+            raise ValueError("no frames; expected fewer iterations between them (--save-every)")
+        viz.save_animation(list(frames.values()), run.picture(ANIMATION))
         viz.save(pictures.course(frames), run.picture(COURSE))
     (run.folder / LAST).unlink(missing_ok=True)
     return result
@@ -144,28 +141,6 @@ def _shown(losses: Losses) -> dict[str, float]:
         "style loss": losses.style,
         "tv": losses.tv,
     }
-
-
-def animation(pictures: Sequence[Picture]) -> bytes:
-    """A GIF of pictures, small, that rests on the last one. Raises ValueError for no pictures."""
-    from PIL import Image
-
-    if not pictures:
-        raise ValueError("animation: no pictures; expected fewer iterations between frames")
-    height, width = pictures[-1].shape[:2]
-    scale = min(1.0, _ANIMATED / max(height, width))
-    shape = (max(1, round(height * scale)), max(1, round(width * scale)))
-    images = [Image.fromarray(resize(picture, shape)) for picture in pictures]
-    file = io.BytesIO()
-    images[0].save(
-        file,
-        format="GIF",
-        save_all=True,
-        append_images=images[1:],
-        duration=[_FRAME_MS] * (len(images) - 1) + [_LAST_MS],
-        loop=0,
-    )
-    return file.getvalue()
 
 
 def folder_of(out: Path | None) -> Path | None:

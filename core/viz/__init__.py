@@ -4,6 +4,7 @@ Figures belong to nobody: they are made without pyplot, so there is no window an
 between calls, and any number of threads may draw.
 """
 
+from core.viz.animation import save_animation
 from core.viz.boxes import draw_boxes
 from core.viz.comparisons import histograms, lines, paths, scatter
 from core.viz.figure import save
@@ -32,6 +33,7 @@ __all__ = [
     "paths",
     "precision_recall",
     "save",
+    "save_animation",
     "scatter",
     "search_curves",
     "search_map",

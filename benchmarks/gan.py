@@ -1,0 +1,107 @@
+"""Train DCGAN on PyTorch: the same start, batches, noise and schedule as `dcgan.train`.
+
+    python -m dcgan.train --recipe mnist --seed 0
+    python -m benchmarks.gan --recipe mnist --seed 0
+
+Both runs are measured by the same code, on the same noise. The two differ in how sums are rounded
+and in nothing else; what they reach should differ by no more than seeds do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import core
+from benchmarks import networks
+from core import recipes
+from core.cli import run_command
+from core.kernels.threads import get_num_threads
+from core.training.average import update_bn
+from core.training.progress import Progress
+from core.training.run import Run
+from dcgan.artist import Artist, noise
+from dcgan.evaluate import report
+from dcgan.recipes import RECIPES
+from dcgan.train import NETWORK, Options, loader, pictures_of
+
+
+def main(options: Options) -> dict[str, Any]:
+    """Train, take the weights over, and measure as `dcgan.train` does; returns the summary."""
+    import torch
+
+    if options.conditional or options.spectral or options.average or options.loss != "bce":
+        raise ValueError(
+            f"recipe {options.recipe!r}: only the paper's networks are written for both"
+        )
+    torch.set_num_threads(get_num_threads())
+    core.seed(options.seed)
+    data = pictures_of(options)
+    run = Run.create(options.out, "benchmarks", "gan", options)
+    settings = options.network_options(data.images.shape[1], len(data.classes))
+    artist = Artist.new(settings, classes=data.classes, data=options.data)
+    assert artist.discriminator is not None
+    shape = {"channels": artist.generator.channels, "size": options.size}
+    g = _taken(
+        networks.generator(torch.nn, options.width, latent=options.latent, **shape),
+        artist.generator,
+    )
+    d = _taken(networks.discriminator(torch.nn, options.width, **shape), artist.discriminator)
+    _play(g, d, options, data)
+    _give(g, artist.generator)
+    _give(d, artist.discriminator)
+    points = [
+        noise(options.batch_size, options.latent, (options.seed, 2**31 + i)) for i in range(8)
+    ]
+    update_bn(points, artist.generator)
+    artist.save(run.path(NETWORK), seed=options.seed, half=True)
+    artist = Artist.load(run.path(NETWORK))
+    return run.finish(report(run, artist, data, options.samples, options.seed))
+
+
+def _play(g: Any, d: Any, options: Options, data: Any) -> None:
+    import torch
+
+    betas = options.beta1, 0.999
+    steps = {net: torch.optim.Adam(net.parameters(), options.lr, betas) for net in (g, d)}
+    criterion = torch.nn.BCEWithLogitsLoss()
+    batches, step = loader(data, options), 0
+    with Progress(epochs=options.epochs, steps_per_epoch=len(batches), title="pytorch") as progress:
+        for epoch in range(options.epochs):
+            for pictures, _ in batches:
+                points = noise(len(pictures), options.latent, (options.seed, step))
+                made = g(torch.from_numpy(points)[:, :, None, None])
+                ones, zeros = torch.ones(len(pictures), 1), torch.zeros(len(pictures), 1)
+                real = ones - options.label_smoothing
+                steps[d].zero_grad()
+                d_loss = criterion(d(torch.from_numpy(pictures)), real)
+                d_loss = d_loss + criterion(d(made.detach()), zeros)
+                d_loss.backward()
+                steps[d].step()
+                steps[g].zero_grad()
+                g_loss = criterion(d(made), ones)
+                g_loss.backward()
+                steps[g].step()
+                step += 1
+                progress.step({"d_loss": d_loss.item(), "g_loss": g_loss.item()})
+            progress.epoch(epoch + 1, {"d_loss": d_loss.item(), "g_loss": g_loss.item()})
+
+
+def _taken(peer: Any, ours: core.nn.Module) -> Any:
+    """The network of torch.nn with the weights of ours: the same layers in the same order."""
+    import torch
+
+    names, values = list(peer.state_dict()), list(ours.state_dict().values())
+    arrays = zip(names, values, strict=True)
+    peer.load_state_dict({key: torch.from_numpy(np.array(a, order="C")) for key, a in arrays})
+    return peer
+
+
+def _give(peer: Any, ours: core.nn.Module) -> None:
+    values = [tensor.detach().numpy() for tensor in peer.state_dict().values()]
+    ours.load_state_dict(dict(zip(ours.state_dict(), values, strict=True)))
+
+
+if __name__ == "__main__":
+    run_command(main, Options, defaults=recipes.defaults(Options, "mnist", RECIPES))

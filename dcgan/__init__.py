@@ -1,0 +1,1 @@
+"""Pictures out of noise: DCGAN; see `python -m dcgan`."""

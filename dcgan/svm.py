@@ -1,0 +1,59 @@
+"""The discriminator as a feature extractor (Radford et al. 2016, section 5.1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import core
+from core import Tensor
+from core import functional as F
+from core.data.dataset import ArrayDataset
+from core.training.progress import track
+from dcgan.artist import Artist
+from dcgan.data import to_network
+
+_AT_ONCE = 200
+PENALTIES = (1e-4, 1e-3, 1e-2)
+_FOLDS = 3
+_GRID = 4
+
+
+def discriminator_features(artist: Artist, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """All layers' maps of pictures (N, C, S, S), max-pooled to 4x4 each and side by side.
+
+    Raises ValueError for an artist without a discriminator, or with a class-conditional one.
+    """
+    if artist.discriminator is None or artist.generator.classes:
+        raise ValueError("features need a discriminator that is not told the class")
+    artist.discriminator.eval()
+    found = []
+    with core.no_grad():
+        for start in track(range(0, len(images), _AT_ONCE), "features"):
+            maps = artist.discriminator.maps(Tensor(to_network(images[start : start + _AT_ONCE])))
+            pooled = [F.max_pool2d(one, one.shape[2] // _GRID).numpy() for one in maps]
+            found.append(np.concatenate([one.reshape(len(one), -1) for one in pooled], axis=1))
+    return np.concatenate(found)
+
+
+def classify(artist: Artist, train: ArrayDataset, test: ArrayDataset) -> dict[str, Any]:
+    """Accuracy of a linear L2-SVM on the features; its C is the best of three on training folds."""
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import LinearSVC
+
+    known = discriminator_features(artist, train.images)
+    model = make_pipeline(StandardScaler(), LinearSVC(dual="auto", max_iter=2000))
+    search = GridSearchCV(model, {"linearsvc__C": list(PENALTIES)}, cv=_FOLDS)
+    search.fit(known, train.labels)
+    accuracy = search.score(discriminator_features(artist, test.images), test.labels)
+    return {
+        "accuracy": float(accuracy),
+        "C": float(search.best_params_["linearsvc__C"]),
+        "fold_accuracy": float(search.best_score_),
+        "features": known.shape[1],
+        "images": len(train),
+    }
