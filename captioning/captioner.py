@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
@@ -202,11 +201,7 @@ class Captioner:
                 "frozen": json.dumps(self.net.encoder is None),
             },
         )
-        arrays = self.net.state_dict()
-        if half:
-            # Not the moments of batch normalisation: float16 ends at 65,504.
-            names = {name for name, _ in self.net.named_parameters()}
-            arrays = {n: a.astype(np.float16) if n in names else a for n, a in arrays.items()}
+        arrays = weights.halved(self.net) if half else self.net.state_dict()
         weights.save(path, arrays, card.header())
 
     @classmethod
@@ -275,15 +270,5 @@ def load_captioner(
 
     Raises FileNotFoundError in one line when there is none.
     """
-    if path is not None:
-        return Captioner.load(path, data_root=data_root)
-    folder = files("captioning") / "weights"
-    entries = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-    there = sorted(n.removesuffix(".safetensors") for n in entries if n.endswith(".safetensors"))
-    if name not in there:
-        raise FileNotFoundError(
-            f"no weights for {name!r} ship (there are: {', '.join(there) or 'none'}); train some "
-            "with `python -m captioning.train` and pass --weights"
-        )
-    with weights.shipped("captioning", f"{name}.safetensors") as shipped:
-        return Captioner.load(shipped)
+    with weights.chosen("captioning", name, path) as file:
+        return Captioner.load(file, data_root=data_root)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
@@ -106,10 +105,8 @@ class Artist:
         networks = self.networks() if discriminator else {"generator": self.generator}
         arrays = {}
         for prefix, network in networks.items():
-            # Not the moments of batch normalisation: float16 ends at 65,504.
-            small = {name for name, _ in network.named_parameters()} if half else set()
-            for name, array in network.state_dict().items():
-                arrays[f"{prefix}.{name}"] = array.astype(np.float16) if name in small else array
+            state = weights.halved(network) if half else network.state_dict()
+            arrays.update({f"{prefix}.{name}": array for name, array in state.items()})
         card = Card(
             architecture=ARCHITECTURE,
             classes=self.classes,
@@ -168,15 +165,5 @@ def load_artist(name: str, path: Path | None = None) -> Artist:
 
     Raises FileNotFoundError in one line when there is none.
     """
-    if path is not None:
-        return Artist.load(path)
-    folder = files("dcgan") / "weights"
-    entries = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-    there = sorted(n.removesuffix(".safetensors") for n in entries if n.endswith(".safetensors"))
-    if name not in there:
-        raise FileNotFoundError(
-            f"no weights for {name!r} ship (there are: {', '.join(there) or 'none'}); train some "
-            "with `python -m dcgan.train` and pass --weights"
-        )
-    with weights.shipped("dcgan", f"{name}.safetensors") as shipped:
-        return Artist.load(shipped)
+    with weights.chosen("dcgan", name, path) as file:
+        return Artist.load(file)

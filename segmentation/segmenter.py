@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
@@ -88,11 +87,7 @@ class Segmenter:
                 "scale": json.dumps(self.scale),
             },
         )
-        arrays = self.net.state_dict()
-        if half:
-            # Not the moments of batch normalisation: float16 ends at 65,504.
-            names = {name for name, _ in self.net.named_parameters()}
-            arrays = {n: a.astype(np.float16) if n in names else a for n, a in arrays.items()}
+        arrays = weights.halved(self.net) if half else self.net.state_dict()
         weights.save(path, arrays, card.header())
 
     @classmethod
@@ -134,15 +129,5 @@ def load_segmenter(name: str, path: Path | None = None) -> Segmenter:
 
     Raises FileNotFoundError in one line when there is none.
     """
-    if path is not None:
-        return Segmenter.load(path)
-    folder = files("segmentation") / "weights"
-    entries = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-    there = sorted(n.removesuffix(".safetensors") for n in entries if n.endswith(".safetensors"))
-    if name not in there:
-        raise FileNotFoundError(
-            f"no weights for {name!r} ship (there are: {', '.join(there) or 'none'}); train some "
-            "with `python -m segmentation.train` and pass --weights"
-        )
-    with weights.shipped("segmentation", f"{name}.safetensors") as shipped:
-        return Segmenter.load(shipped)
+    with weights.chosen("segmentation", name, path) as file:
+        return Segmenter.load(file)

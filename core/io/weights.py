@@ -18,11 +18,12 @@ from core import device as dev
 from core.device import Array, DTypeLike
 from core.io.files import plain, write_bytes
 from core.io.pytorch import is_pytorch, load_pytorch, widened
-from core.nn.module import may_be_missing
+from core.nn.module import Module, may_be_missing
 
 Arrays = dict[str, np.ndarray]
 
 _BFLOAT16 = "BF16"
+_SUFFIX = ".safetensors"
 _SHOWN = 3  # how many names of each kind an error lists
 
 
@@ -267,6 +268,47 @@ def _listed(what: str, names: list[str]) -> list[str]:
         return []
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return [f"{what} {', '.join(names[:_SHOWN])}{more}"]
+
+
+def halved(model: Module) -> Arrays:
+    """A model's state with parameters in float16, as weights ship, and buffers as they are.
+
+    The moments of batch normalisation may be larger than float16's 65,504. Raises ValueError for
+    a parameter that is.
+    """
+    names = {name for name, _ in model.named_parameters()}
+    return {
+        name: _cast(name, array, np.float16) if name in names else array
+        for name, array in model.state_dict().items()
+    }
+
+
+def shipped_names(package: str) -> list[str]:
+    """The names of the weights that ship with an installed package: data sets, for most."""
+    folder = resources.files(package) / "weights"
+    entries = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    return sorted(n.removesuffix(_SUFFIX) for n in entries if n.endswith(_SUFFIX))
+
+
+@contextmanager
+def chosen(package: str, name: str, path: Path | None = None) -> Iterator[Path]:
+    """The file `path` that a user named, or the weights of `package` for the data set `name`.
+
+    Raises FileNotFoundError in one line when there is no such file, or none ships.
+    """
+    if path is not None:
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such weights")
+        yield path
+        return
+    there = shipped_names(package)
+    if name not in there:
+        raise FileNotFoundError(
+            f"no weights for {name!r} ship (there are: {', '.join(there) or 'none'}); train some "
+            f"with `python -m {package}.train` and pass --weights"
+        )
+    with shipped(package, name + _SUFFIX) as found:
+        yield found
 
 
 @contextmanager

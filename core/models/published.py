@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +19,7 @@ from core.io.weights import Card
 from core.models.backbone import Backbone
 
 _SUFFIX = ".safetensors"
+_PACKAGE = "core.models"
 _OPTIONS = "options"
 _SYNSETS = "synsets"
 
@@ -97,15 +97,7 @@ PUBLISHED: Mapping[str, _Published] = MappingProxyType(
 
 def pretrained_names() -> tuple[str, ...]:
     """What `pretrained` takes: the shipped networks first."""
-    return (*_shipped(), *PUBLISHED)
-
-
-def _shipped() -> list[str]:
-    folder = resources.files("core.models") / "weights"
-    if not folder.is_dir():
-        return []
-    names = (entry.name for entry in folder.iterdir() if entry.name.endswith(_SUFFIX))
-    return sorted(name.removesuffix(_SUFFIX) for name in names)
+    return (*weights.shipped_names(_PACKAGE), *PUBLISHED)
 
 
 def pretrained(name: str, *, data_root: str | os.PathLike[str] | None = None) -> Pretrained:
@@ -117,8 +109,8 @@ def pretrained(name: str, *, data_root: str | os.PathLike[str] | None = None) ->
     FileNotFoundError, which says which file, where it was looked for and where it comes from, when
     it is neither found nor downloaded.
     """
-    if name in _shipped():
-        with weights.shipped("core.models", name + _SUFFIX) as path:
+    if name in weights.shipped_names(_PACKAGE):
+        with weights.chosen(_PACKAGE, name) as path:
             return load_pretrained(path, data_root=data_root)
     if name not in PUBLISHED:
         known = ", ".join(pretrained_names())

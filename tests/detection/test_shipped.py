@@ -2,14 +2,15 @@ from pathlib import Path
 
 import pytest
 
+from core.io.weights import shipped_names
 from detection.data import DIGIT_NAMES
 from detection.recipe import RECIPES
-from detection.shipped import load_detector, shipped_names
+from detection.shipped import load_detector
 from tests.detection.conftest import MakeDetector
 
 
 def test_shipped_weights_load_and_are_what_their_name_says() -> None:
-    for name in shipped_names():
+    for name in shipped_names("detection"):
         detector = load_detector(name)
         assert detector.data == name and name in RECIPES
         assert len(detector.thresholds) == len(detector.classes) > 1
@@ -24,10 +25,10 @@ def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         load_detector("scenes", tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="no such weights"):
         load_detector("scenes", tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"'moon' are shipped \(there are: .+\); train"):
+    with pytest.raises(FileNotFoundError, match=r"'moon' ship \(there are: .+\); train"):
         load_detector("moon")
-    monkeypatch.setattr("detection.shipped.files", lambda package: tmp_path)
-    assert shipped_names() == []
+    monkeypatch.setattr("core.io.weights.resources.files", lambda package: tmp_path)
+    assert shipped_names("detection") == []
     with pytest.raises(FileNotFoundError, match=r"there are: none"):
         load_detector("scenes")
 
@@ -38,6 +39,6 @@ def test_only_weights_are_listed(
     for name in ("scenes", "bccd"):
         make_detector().save(tmp_path / "weights" / f"{name}.safetensors")
     (tmp_path / "weights" / "README.md").write_text("words")
-    monkeypatch.setattr("detection.shipped.files", lambda package: tmp_path)
-    assert shipped_names() == ["bccd", "scenes"]
+    monkeypatch.setattr("core.io.weights.resources.files", lambda package: tmp_path)
+    assert shipped_names("detection") == ["bccd", "scenes"]
     assert load_detector("bccd").classes == ("cat", "dog")

@@ -92,7 +92,7 @@ def test_broken_files_are_named(
 
 
 def test_weights_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no such file"):
+    with pytest.raises(FileNotFoundError, match="no such weights"):
         load_segmenter("scenes", tmp_path / "none.safetensors")
     with pytest.raises(FileNotFoundError, match="no weights for 'camvid' ship"):
         load_segmenter("camvid")
