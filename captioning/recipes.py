@@ -61,8 +61,9 @@ class Recipe(Optimisation):
     even_attention: float = 0.0
     """Weight of the penalty that has attention pass over every place (Xu et al. 2015, eq. 14)."""
 
-    augment: bool = False
-    """Turn, shift and scale training pictures a little; for an encoder that learns."""
+    augment: Literal["none", "affine", "elastic"] = "none"
+    """Turn, shift and scale training pictures a little (affine), bend them as well (elastic); for an
+    encoder that learns."""
 
     clip_norm: float | None = 5.0
     """Scale gradients down to this norm when theirs is larger."""
@@ -79,7 +80,7 @@ class Recipe(Optimisation):
             raise ValueError(
                 f"--even-attention is {self.even_attention}; expected 0 or more, with attention"
             )
-        if self.augment and self.frozen:
+        if self.augment != "none" and self.frozen:
             raise ValueError(f"--augment: the features of {self.encoder} are computed once")
 
     @property
@@ -111,7 +112,7 @@ _SCENES = Recipe(
     weight_decay=0.01,
     width=256,
     dropout=0.2,
-    augment=True,
+    augment="affine",
 )
 _FLICKR = Recipe(
     data="flickr8k",
@@ -129,6 +130,8 @@ _FLICKR = Recipe(
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "scenes-attention": _SCENES,
+        # Starts from the network of the former: --weights runs/.../network.safetensors.
+        "scenes-attention-elastic": replace(_SCENES, lr=0.001, epochs=16, augment="elastic"),
         "scenes-nic": replace(_SCENES, model="nic"),
         "flickr8k-nic": replace(_FLICKR, model="nic"),
         "flickr8k-nic-gru": replace(_FLICKR, model="nic", cell="gru"),

@@ -22,7 +22,7 @@ from captioning.recipes import RECIPES, Recipe
 from captioning.words import UNKNOWN, Vocabulary
 from core import recipes, viz
 from core.cli import CommonOptions, resolve_device, run_command
-from core.data import augment
+from core.data import augment, distort
 from core.data.rng import Draws
 from core.io import weights
 from core.io.weights import Card
@@ -148,10 +148,17 @@ def _network(options: Options, data: CaptionData) -> Captioner:
 
 
 class _Changed:
-    """The loader's transform: pictures are turned, shifted and scaled a little."""
+    """The loader's transform: pictures are turned, shifted, scaled, and bent if asked for."""
 
-    def __init__(self) -> None:
-        self._change = augment.RandomAffine(6, 0.06, (0.9, 1.1), interpolation="bilinear")
+    def __init__(self, elastic: bool) -> None:
+        changes: list[augment.Transform] = []
+        if elastic:
+            changes.append(augment.RandomAffine(10, 0.06, (0.85, 1.15), interpolation="bilinear"))
+            # Strokes of 40 pixels' height move by 1.6 pixels.
+            changes.append(distort.ElasticTransform(alpha=140, sigma=7))
+        else:
+            changes.append(augment.RandomAffine(6, 0.06, (0.9, 1.1), interpolation="bilinear"))
+        self._change = augment.Compose(changes)
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         # A picture takes the random numbers of its first sentence.
@@ -184,7 +191,7 @@ def _trainer(
         options.batch_size,
         options.seed,
         by_picture=not options.frozen,
-        transform=_Changed() if options.augment else None,
+        transform=None if options.augment == "none" else _Changed(options.augment == "elastic"),
     )
     validation = Sentences(inputs, watched).batches(
         options.batch_size, 0, by_picture=not options.frozen
