@@ -62,7 +62,7 @@ class Recipe(Optimisation):
     """Weight of the penalty that has attention pass over every place (Xu et al. 2015, eq. 14)."""
 
     augment: Literal["none", "affine", "elastic"] = "none"
-    """Turn, shift and scale training pictures a little (affine), bend them as well (elastic); for an
+    """Turn, shift and scale training pictures a little (affine), bend them too (elastic); for an
     encoder that learns."""
 
     clip_norm: float | None = 5.0
@@ -131,7 +131,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "scenes-attention": _SCENES,
         # Starts from the network of the former: --weights runs/.../network.safetensors.
-        "scenes-attention-elastic": replace(_SCENES, lr=0.001, epochs=16, augment="elastic"),
+        "scenes-attention-elastic": replace(_SCENES, lr=0.001, epochs=12, augment="elastic"),
         "scenes-nic": replace(_SCENES, model="nic"),
         "flickr8k-nic": replace(_FLICKR, model="nic"),
         "flickr8k-nic-gru": replace(_FLICKR, model="nic", cell="gru"),
