@@ -139,9 +139,10 @@ def _atari(name: str, protocol: Protocol, render_mode: str | None) -> Environmen
 
 def _made(name: str, **options: Any) -> Environment:
     """`gymnasium.make`, whose errors become one line."""
+    given = {key: value for key, value in options.items() if value is not None}
     try:
         # Its checker asks every step what `check_env` asks once in the tests.
-        env: Environment = gym.make(name, disable_env_checker=True, **options)
+        env: Environment = gym.make(name, disable_env_checker=True, **given)
     except gym.error.DependencyNotInstalled as error:
         extra = "box2d" if "box2d" in str(error).lower() else "render"
         raise ValueError(f"{name} needs the extra: pip install 'openbook[{extra}]'") from None

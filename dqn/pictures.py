@@ -12,6 +12,8 @@ from core.viz.figure import INK, PALETTE, new_figure, tidy
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from dqn.recording import Game
+
 _NEIGHBOURS = 25
 
 
@@ -57,3 +59,45 @@ def _smooth(at: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         return at, values
     kernel = np.full(window, 1 / window)
     return np.convolve(at, kernel, "valid"), np.convolve(values, kernel, "valid")
+
+
+def values_along(game: Game, actions: Sequence[str], title: str) -> Figure:
+    """The value of every action along an episode, with the rewards that came.
+
+    Rewards are marked where they are not the same all the time.
+    """
+    figure = new_figure(11, 3.6)
+    axes = figure.subplots()
+    tidy(axes, title, "step of the agent", "value (Q)")
+    for number, name in enumerate(actions):
+        color = PALETTE[number % len(PALETTE)]
+        axes.plot(game.values[:, number], color=color, linewidth=1.2, label=name)
+    if np.ptp(game.rewards) > 0:
+        for step in np.flatnonzero(game.rewards):
+            color = PALETTE[2] if game.rewards[step] > 0 else PALETTE[3]
+            axes.axvline(float(step), color=color, linewidth=0.8, alpha=0.6)
+        axes.plot([], [], color=PALETTE[2], linewidth=0.8, label="reward above 0")
+        axes.plot([], [], color=PALETTE[3], linewidth=0.8, label="reward below 0")
+    axes.legend(
+        fontsize=8, frameon=False, labelcolor=INK, loc="center left", bbox_to_anchor=(1.0, 0.5)
+    )
+    return figure
+
+
+def looks(
+    screens: Sequence[np.ndarray], heat: Sequence[np.ndarray], titles: Sequence[str]
+) -> Figure:
+    """Screens (H, W) with what the network looks at (H, W) laid over them, and without."""
+    columns = len(screens)
+    figure = new_figure(2.6 * columns, 5.4)
+    panels = figure.subplots(2, columns, squeeze=False)
+    for column, (screen, importance, title) in enumerate(zip(screens, heat, titles, strict=True)):
+        strength = importance / max(float(importance.max()), 1e-12)
+        for row in range(2):
+            axes = panels[row, column]
+            axes.imshow(screen, cmap="gray", vmin=0, vmax=255)
+            axes.set_xticks([])
+            axes.set_yticks([])
+        panels[0, column].set_title(title, fontsize=9, color=INK, loc="left")
+        panels[1, column].imshow(strength, cmap="inferno", alpha=0.75 * strength**0.5)
+    return figure

@@ -230,9 +230,9 @@ class Memory:
 
 
 def _unpacked(packed: NDArray[np.uint8], like: NDArray[Any]) -> NDArray[Any]:
-    """Frames in the shape of `like`; no more memory is taken than those have."""
+    """Frames in the shape of `like`; hardly more memory is taken than those have."""
     try:
-        content = zlib.decompressobj().decompress(packed.tobytes(), like.nbytes)
+        content = zlib.decompressobj().decompress(packed.tobytes(), like.nbytes + 1)
     except zlib.error as error:
         raise ValueError(f"the frames of the replay memory are broken: {error}") from None
     if len(content) != like.nbytes:

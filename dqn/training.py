@@ -60,6 +60,7 @@ class Training:
         self.step = self.updates = self.rounds = self.evaluations = 0
         self.best: float | None = None
         self.best_step = 0
+        self._lives = [0] * recipe.environments
         self._recent = _Recent()
         self._watched = [
             make(recipe.env, recipe.protocol)
@@ -100,53 +101,56 @@ class Training:
     def _round(self, progress: Progress, interrupt: Interrupt) -> None:
         """An episode of each environment; whose is over waits for the others."""
         self._recent.restart()
-        seen = {}
-        for i, env in enumerate(self.environments):
-            seen[i], _ = env.reset(seed=episode_seed(self.seed, TRAINING, i, self.rounds))
-            self.memory.begin(i, frame_of(seen[i]))
-        lives = {i: lives_of(self.environments[i]) for i in seen}
+        seen = {i: self._begin(i) for i in range(len(self.environments))}
+        told = False
         while seen:
-            epsilon = self.recipe.epsilon_at(self.step)
-            for i, action in zip(list(seen), self._actions(seen, epsilon), strict=True):
-                env = self.environments[i]
-                observation, reward, terminated, truncated, info = env.step(action)
-                lost = self.recipe.life_loss and lives_of(env) < lives[i]
-                self._remember(i, action, float(reward), observation, terminated, truncated, lost)
-                seen[i], lives[i] = observation, lives_of(env)
+            epsilon, ended = self.recipe.epsilon_at(self.step), []
+            states = stacked(list(seen.values()))
+            actions = choose(self.agent.values, states, epsilon, self.rng)
+            for i, action in zip(list(seen), actions, strict=True):
+                seen[i], episode = self._act(i, action)
                 self.step += 1
                 progress.step(self._recent.figures())
-                if terminated or truncated:
+                if episode is not None:
                     del seen[i]
-                    self._log_episode(info["episode"], epsilon)
+                    ended.append(episode)
             self._learn()
+            # After the updates that are due: none is left over between rounds.
+            for episode in ended:
+                self._log_episode(episode, epsilon)
+            if interrupt.requested and not told:
+                progress.note("the episode under way is played to its end, then saved")
+                told = True
         self.rounds += 1
 
-    def _actions(self, seen: Mapping[int, Any], epsilon: float) -> np.ndarray:
-        return choose(self.agent.values, stacked(list(seen.values())), epsilon, self.rng)
+    def _begin(self, i: int) -> np.ndarray:
+        """A new episode of environment `i`; its first observation."""
+        env = self.environments[i]
+        observation, _ = env.reset(seed=episode_seed(self.seed, TRAINING, i, self.rounds))
+        self.memory.begin(i, frame_of(observation))
+        self._lives[i] = lives_of(env) if self.recipe.life_loss else 0
+        return observation
 
-    def _remember(
-        self,
-        environment: int,
-        action: int,
-        reward: float,
-        observation: np.ndarray,
-        terminated: bool,
-        truncated: bool,
-        life_lost: bool,
-    ) -> None:
-        if self.recipe.clip_rewards:
-            reward = float(np.sign(reward))
-        frame = frame_of(observation)
+    def _act(self, i: int, action: np.int64) -> tuple[np.ndarray, Mapping[str, Any] | None]:
+        """Do it, and remember what came of it; what is seen, and the episode if it is over."""
+        env = self.environments[i]
+        observation, reward, terminated, truncated, info = env.step(action)
+        lives = lives_of(env) if self._lives[i] else 0
+        life_lost = lives < self._lives[i]
+        self._lives[i] = lives
+        reward, frame = float(reward), frame_of(observation)
         self.memory.add(
-            environment,
-            action,
-            reward,
+            i,
+            int(action),
+            float(np.sign(reward)) if self.recipe.clip_rewards else reward,
             frame,
             terminated=terminated or life_lost,
             truncated=truncated,
         )
-        if life_lost and not (terminated or truncated):
-            self.memory.begin(environment, frame)
+        ended = terminated or truncated
+        if life_lost and not ended:
+            self.memory.begin(i, frame)
+        return observation, info["episode"] if ended else None
 
     def _learn(self) -> None:
         """The updates that are due after `step` steps."""
@@ -178,12 +182,11 @@ class Training:
             "length": int(episode["l"]),
             "epsilon": round(epsilon, 4),
             "updates": self.updates,
-            **self._recent.figures(),
+            **self._recent.means(),
             "frames_per_second": round(skip * self._recent.steps_per_second(self.step), 1),
         }
         self.run.log(self.step, figures)
-        self._recent = _Recent(self.step)
-        self._recent.total = figures["return"]
+        self._recent = _Recent(self.step, figures["return"])
 
     def _evaluate(self, progress: Progress) -> None:
         """When it is time: greedy episodes on seeds of their own; the best weights are kept."""
@@ -274,11 +277,11 @@ class Training:
 class _Recent:
     """Loss and value since the last episode, and how fast it goes."""
 
-    def __init__(self, step: int = 0) -> None:
+    def __init__(self, step: int = 0, last_return: float | None = None) -> None:
         self._loss = self._q = 0.0
         self._count = 0
         self._step, self._start = step, time.perf_counter()
-        self.total: float | None = None
+        self._shown = {} if last_return is None else {"return": last_return}
 
     def restart(self) -> None:
         """Begin to measure the time now: what came before was no training."""
@@ -289,12 +292,15 @@ class _Recent:
         self._q += q
         self._count += 1
 
+    def means(self) -> dict[str, float]:
+        """Mean loss and value; nothing where nothing was learned."""
+        if not self._count:
+            return {}
+        return {"loss": self._loss / self._count, "q": self._q / self._count}
+
     def figures(self) -> dict[str, float]:
-        """Means; the last return where there was an episode."""
-        shown = {} if self.total is None else {"return": self.total}
-        if self._count:
-            shown |= {"loss": self._loss / self._count, "q": self._q / self._count}
-        return shown
+        """What is shown beside the progress: the return of the episode before, and the means."""
+        return {**self._shown, **self.means()}
 
     def steps_per_second(self, step: int) -> float:
         return (step - self._step) / max(1e-9, time.perf_counter() - self._start)
