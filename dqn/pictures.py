@@ -73,11 +73,11 @@ def values_along(game: Game, actions: Sequence[str], title: str) -> Figure:
         color = PALETTE[number % len(PALETTE)]
         axes.plot(game.values[:, number], color=color, linewidth=1.2, label=name)
     if np.ptp(game.rewards) > 0:
-        for step in np.flatnonzero(game.rewards):
-            color = PALETTE[2] if game.rewards[step] > 0 else PALETTE[3]
-            axes.axvline(float(step), color=color, linewidth=0.8, alpha=0.6)
-        axes.plot([], [], color=PALETTE[2], linewidth=0.8, label="reward above 0")
-        axes.plot([], [], color=PALETTE[3], linewidth=0.8, label="reward below 0")
+        for sign, name, color in ((1, "reward", "#999999"), (-1, "reward below 0", "#d00000")):
+            for number, step in enumerate(np.flatnonzero(np.sign(game.rewards) == sign)):
+                axes.axvline(
+                    float(step), color=color, linewidth=0.8, label=name if not number else None
+                )
     axes.legend(
         fontsize=8, frameon=False, labelcolor=INK, loc="center left", bbox_to_anchor=(1.0, 0.5)
     )

@@ -82,6 +82,7 @@ class Memory:
         self._newest = [-1] * environments  # position in the ring
         self._written = [0] * environments  # frames so far
         self._open: list[deque[int]] = [deque() for _ in range(environments)]
+        self._buffers = [np.empty(0, dtype)] * 2
         self._back = np.arange(self.stack - 1, -1, -1)
         self._powers = [gamma**k for k in range(n_step + 1)]
 
@@ -161,11 +162,11 @@ class Memory:
         slots, weights = self._draw(size, rng)
         following = self.following[slots]
         return Batch(
-            self._states(slots),
+            self._states(slots, 0),
             self.actions[slots],
             self.returns[slots],
             self.discounts[slots],
-            self._states(following),
+            self._states(following, 1),
             slots,
             weights,
         )
@@ -175,13 +176,19 @@ class Memory:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32] | None]:
         return self._drawable[rng.integers(self._count, size=size)], None
 
-    def _states(self, slots: NDArray[np.int64]) -> NDArray[Any]:
+    def _states(self, slots: NDArray[np.int64], number: int) -> NDArray[Any]:
+        """The states of slots, stacks in the buffer of that number."""
         if self.frames.ndim == 2:
             return self.frames[slots]
         first = slots // self.ring * self.ring
         back = np.minimum(self._back, self.ages[slots][:, None])
         stacked = first[:, None] + ((slots - first)[:, None] - back) % self.ring
-        return self.frames[stacked]
+        buffer = self._buffers[number]
+        if len(buffer) != len(slots):
+            # Taken once: pages that are new to the process take longer than the copy itself.
+            buffer = np.empty((*stacked.shape, *self.frames.shape[1:]), self.frames.dtype)
+            self._buffers[number] = buffer
+        return np.take(self.frames, stacked, axis=0, out=buffer, mode="clip")
 
     def update(self, slots: NDArray[np.int64], errors: NDArray[np.float32]) -> None:
         """The last errors (N,) of transitions; a memory drawn uniformly ignores them."""

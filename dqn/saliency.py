@@ -1,4 +1,4 @@
-"""What the network looks at: how much the values change when a part of the screen is blurred."""
+"""What the network looks at: how much its choice changes when a part of the screen is blurred."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def saliency(
 ) -> NDArray[np.float32]:
     """The importance (H, W) of each place of a state (stack, H, W).
 
-    Half the squared change of all values when the screens are blurred around the place, every
-    `stride` pixels, with a soft edge of `spread` pixels (Greydanus et al. 2018, equations 1 and
-    3, there of the policy's logits).
+    Half the squared change of the advantages, values less their mean, when the screens are blurred
+    around the place, every `stride` pixels, with a soft edge of `spread` pixels (Greydanus et al.
+    2018, equations 1 and 3, of a policy's logits; the mean itself says how the game stands).
     """
     from scipy.ndimage import gaussian_filter, zoom
 
     height, width = state.shape[1:]
     blurred = gaussian_filter(state.astype(np.float32), (0, 3, 3))
-    rows, columns = range(0, height, stride), range(0, width, stride)
+    rows, columns = (range(stride // 2, side, stride) for side in (height, width))
     places = [(row, column) for row in rows for column in columns]
-    before = values(state[None])[0]
+    before = _advantages(values, state[None])
     scores = np.concatenate(
         [
             _changes(values, state, blurred, before, places[first:][:_BATCH], spread)
@@ -50,8 +50,14 @@ def _changes(
     y, x = np.mgrid[: state.shape[1], : state.shape[2]]
     masks = np.stack([np.exp(-((y - r) ** 2 + (x - c) ** 2) / (2 * spread**2)) for r, c in places])
     mixed = state * (1 - masks[:, None]) + blurred * masks[:, None]
-    changed = values(mixed.round().astype(np.uint8)) - before
-    return (changed**2).sum(1) / 2
+    changed = _advantages(values, mixed.round().astype(np.uint8)) - before
+    scores: NDArray[np.float32] = (changed**2).sum(1) / 2
+    return scores
+
+
+def _advantages(values: Values, states: NDArray[np.uint8]) -> NDArray[np.float32]:
+    q = values(states)
+    return q - q.mean(1, keepdims=True)
 
 
 def telling_moments(values: NDArray[np.float32], count: int, apart: int = 15) -> list[int]:

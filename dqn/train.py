@@ -68,7 +68,7 @@ def train(run: Run, options: Options) -> tuple[Player, dict[str, Any]]:
         "updates": training.updates,
         "training_seconds": round(run.seconds, 1),
         "frames_per_second": float(
-            np.median([line["frames_per_second"] for line in metrics if "return" in line])
+            round(np.median([line["frames_per_second"] for line in metrics if "return" in line]))
         ),
         "replay_memory_mb": round(training.memory.nbytes / 1e6),
         "best_step": training.best_step,

@@ -48,7 +48,7 @@ def imported_by(statement: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "module",
-    ["core", "core.cli", "core.training.run", "detection", "segmentation", "style_transfer"],
+    ["core", "core.cli", "core.training.run", "detection", "dqn", "segmentation", "style_transfer"],
 )
 def test_imports_are_light(module: str) -> None:
     imported = imported_by(f"import {module}")
@@ -77,7 +77,7 @@ def test_every_folder_with_code_is_a_package(project: dict[str, Any]) -> None:
             assert (source.parent / "__init__.py").is_file(), f"{source.parent} is not installed"
 
 
-@pytest.mark.parametrize("package", ["core", "detection", "segmentation", "style_transfer"])
+@pytest.mark.parametrize("package", ["core", "detection", "dqn", "segmentation", "style_transfer"])
 def test_python_m_lists_the_verbs(package: str) -> None:
     output = subprocess.run(
         [sys.executable, "-m", package], cwd=ROOT, check=True, capture_output=True, text=True

@@ -22,7 +22,7 @@ def test_the_program_in_the_readme_learns(capsys: pytest.CaptureFixture[str]) ->
 def test_every_file_that_the_readme_names_exists() -> None:
     text = README.read_text(encoding="utf-8")
     named = set(
-        re.findall(r"`((?:docs|core|detection|segmentation|style_transfer)/[\w./]+)`", text)
+        re.findall(r"`((?:docs|core|detection|dqn|segmentation|style_transfer)/[\w./]+)`", text)
     )
     named |= set(re.findall(r"\]\((docs/[\w./]+)\)", text))
     assert len(named) > 5
