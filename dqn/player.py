@@ -43,7 +43,7 @@ class Player:
         Raises ValueError when it is none that the network was trained on.
         """
         env = make(self.env, self.protocol, render_mode=render_mode)
-        need_same(signature_of(env), self.signature, f"{self.env} here", "these weights")
+        need_same(signature_of(env), self.signature, f"{self.env} here", "what the weights know")
         return env
 
     def card(
@@ -101,14 +101,12 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def need_same(here: Signature, there: Signature, what: str, whose: str) -> None:
-    """Raise ValueError, which says how, when two signatures differ."""
+    """Raise ValueError, which says how, when what is here differs from what is there."""
     if len(here.actions) != len(there.actions):
-        raise ValueError(
-            f"{what} has {len(here.actions)} actions, {whose} know {len(there.actions)}"
-        )
+        raise ValueError(f"{what} has {len(here.actions)} actions, {whose} {len(there.actions)}")
     if (here.frame, here.stack) != (there.frame, there.stack):
         raise ValueError(
-            f"{what} shows {here.stack} x {here.frame}, {whose} know {there.stack} x {there.frame}"
+            f"{what} shows {here.stack} x {here.frame}, {whose} {there.stack} x {there.frame}"
         )
 
 

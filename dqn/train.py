@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from core.io import weights
 from core.io.files import write_json
 from core.training.run import METRICS, Run, read_metrics
 from dqn import pictures
+from dqn.environments import make
 from dqn.evaluate import RETURNS, judge, test
 from dqn.player import Player
 from dqn.recipes import Recipe, defaults
@@ -30,6 +32,9 @@ class Options(Recipe, CommonOptions):
     recipe: str = "cartpole"
     """Recipe, one of dqn.recipes.RECIPES, by default that of --env; flags change parts of it."""
 
+    weights: Path | None = None
+    """Weights (safetensors) of an agent to start from, instead of random ones."""
+
     test_episodes: int = 100
     """Greedy episodes at the end, on seeds that chose nothing."""
 
@@ -41,12 +46,12 @@ class Options(Recipe, CommonOptions):
         CommonOptions.__post_init__(self)
         if self.test_episodes < 1:
             raise ValueError(f"--test-episodes is {self.test_episodes}; expected 1 or more")
-        if self.weights is not None:
-            raise ValueError("--weights is for evaluate and predict: a training begins anew")
 
 
 def main(options: Options) -> dict[str, Any]:
     """Train, play the test episodes once, and write everything to the run folder."""
+    # What cannot be played is refused before the folder is touched.
+    make(options.env, options.protocol).close()
     run = Run.create(options.out, "dqn", "train", options)
     player, figures = train(run, options)
     played = test(player, options.test_episodes, epsilon=0.0, seed=options.seed)
@@ -57,6 +62,8 @@ def main(options: Options) -> dict[str, Any]:
 def train(run: Run, options: Options) -> tuple[Player, dict[str, Any]]:
     """Train; the player with the best weights, which are in the run folder as well."""
     training = Training(options, run, seed=options.seed, device=resolve_device(options.device))
+    if options.weights is not None and not options.resume:
+        training.start_from(options.weights)
     player = training.fit(resume=options.resume)
     metrics = read_metrics(run.path(METRICS))
     viz.save(pictures.curves(metrics, options.env), run.picture("curves.png"))

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -66,6 +67,13 @@ class Training:
             make(recipe.env, recipe.protocol)
             for _ in range(min(_LOCKSTEP, recipe.evaluate_episodes))
         ]
+
+    def start_from(self, path: Path) -> None:
+        """Take the weights of an agent in a file. Raises ValueError where they do not fit."""
+        there = Player.load(path)
+        need_same(self.signature, there.signature, f"{self.recipe.env} here", f"{path}")
+        weights.load_model(self.agent.online, path)
+        self.agent.update_target()
 
     def fit(self, *, resume: bool = False) -> Player:
         """Train until the recipe's end; the player with the weights of the best evaluation.
@@ -236,7 +244,7 @@ class Training:
         """Continue where `state_dict` was taken. Raises ValueError where it does not fit."""
         frame, stack = state["signature"]
         there = Signature(tuple(frame), stack, tuple(state["actions"]))
-        need_same(self.signature, there, f"{self.recipe.env} here", "its weights")
+        need_same(self.signature, there, f"{self.recipe.env} here", "that run")
         weights.check_fit(self.agent.online, state["online"], "its network")
         self.agent.online.load_state_dict(state["online"])
         self.agent.target.load_state_dict(state["target"])

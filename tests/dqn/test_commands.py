@@ -8,8 +8,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from core.io import weights
 from dqn import demo, evaluate, predict, recipes, train
 from dqn.evaluate import RETURNS
 from tests.dqn.conftest import small_recipe
@@ -58,6 +60,18 @@ def test_train_then_evaluate_then_predict(
     assert len(json.loads((out / RETURNS).read_text())) == 2
 
 
+def test_train_from_weights(player_file: Callable[[str], Path], tmp_path: Path) -> None:
+    small: dict[str, Any] = {"hidden": (8,), "steps": 60, "lr": 1e-12}
+    given = player_file("CartPole-v1")
+    train.main(training_options(tmp_path / "run", weights=given, **small))
+    before, _ = weights.load(given)
+    after, _ = weights.load(tmp_path / "run" / train.AGENT)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    with pytest.raises(ValueError, match=r"CartPole-v1 here has 2 actions, .*Catch.* 3"):
+        other = player_file("openbook/Catch-v0")
+        train.main(training_options(tmp_path / "other", weights=other, **small))
+
+
 def test_the_same_episodes_every_time(player_file: Callable[[str], Path], tmp_path: Path) -> None:
     for name in ("a", "b"):
         options = {"weights": (player_file("CartPole-v1"),), "episodes": 5, "epsilon": (0.3,)}
@@ -86,9 +100,9 @@ def test_predict_writes_a_film_with_gymnasiums_wrapper(
     player_file: Callable[[str], Path], tmp_path: Path
 ) -> None:
     pytest.importorskip("moviepy")
-    weights = player_file("openbook/Catch-v0")
+    given = player_file("openbook/Catch-v0")
     for _ in range(2):
-        predict.main(predict.Options(weights=weights, out=tmp_path, film="mp4"))
+        predict.main(predict.Options(weights=given, out=tmp_path, film="mp4"))
     assert (tmp_path / predict.FILM / "game-episode-0.mp4").stat().st_size > 0
 
 
@@ -113,8 +127,8 @@ def test_the_demo_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_missed_promise_fails(
     player_file: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weights = player_file("CartPole-v1")
-    monkeypatch.setattr(demo, "load_player", lambda env, path: evaluate.load_player(env, weights))
+    given = player_file("CartPole-v1")
+    monkeypatch.setattr(demo, "load_player", lambda env, path: evaluate.load_player(env, given))
     monkeypatch.setattr(demo, "show", lambda *args: None)
     with pytest.raises(RuntimeError, match=r"the mean return is .*, the demo promises 475"):
         demo.main(demo.Options(env="CartPole-v1", out=tmp_path / "missed"))

@@ -61,10 +61,10 @@ def test_weights_of_another_number_of_actions(
 ) -> None:
     player = Player.load(player_file("CartPole-v1"))
     player.env = "Acrobot-v1"
-    with pytest.raises(ValueError, match="Acrobot-v1 here has 3 actions, these weights know 2"):
+    with pytest.raises(ValueError, match="Acrobot-v1 here has 3 actions, what the weights know 2"):
         player.environment()
     player.signature = Signature((4,), 1, ("a", "b", "c"))
-    with pytest.raises(ValueError, match=r"shows 1 x \(6,\), these weights know 1 x \(4,\)"):
+    with pytest.raises(ValueError, match=r"shows 1 x \(6,\), what the weights know 1 x \(4,\)"):
         player.environment()
 
 

@@ -76,7 +76,6 @@ def test_epsilon_falls_along_a_line() -> None:
         ({"hidden": (0,)}, r"--hidden is \(0,\)"),
         ({"test_episodes": 0}, "--test-episodes is 0"),
         ({"seed": -1}, "--seed is -1"),
-        ({"weights": "x"}, "--weights is for evaluate and predict"),
     ],
 )
 def test_what_cannot_be(setting: dict[str, Any], reason: str) -> None:

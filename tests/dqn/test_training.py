@@ -181,11 +181,11 @@ def test_a_checkpoint_of_another_environment_or_network(tmp_path: Path) -> None:
     state = checkpoint.load(path)
     state["actions"] = ["left", "stay", "right"]
     checkpoint.save(path, state)
-    with pytest.raises(ValueError, match="CartPole-v1 here has 2 actions, its weights know 3"):
+    with pytest.raises(ValueError, match="CartPole-v1 here has 2 actions, that run 3"):
         started(small_recipe(), tmp_path).fit(resume=True)
     state["actions"], state["signature"] = ["0", "1"], [[6], 1]
     checkpoint.save(path, state)
-    with pytest.raises(ValueError, match=r"shows 1 x \(4,\), its weights know 1 x \(6,\)"):
+    with pytest.raises(ValueError, match=r"shows 1 x \(4,\), that run 1 x \(6,\)"):
         started(small_recipe(), tmp_path).fit(resume=True)
     del state["memory"]
     state["signature"] = [[4], 1]
