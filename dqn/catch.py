@@ -15,7 +15,7 @@ BALLS = 10
 ACTIONS = ("left", "stay", "right")
 
 _BALL, _PADDLE, _PADDLE_HEIGHT = 4, 8, 2
-_DROP, _MOVE = 3, 3
+_DROP, _MOVE = 3, 4
 _SLOPES = (-2, -1, 0, 1, 2)
 _ENLARGED = 6
 
@@ -25,7 +25,7 @@ class Catch(gym.Env[NDArray[np.uint8], np.int64]):
 
     Observation: the screen, uint8 (44, 44), white on black. A ball falls along a line that the
     walls reflect, so that two screens are needed to see where it goes; marks at the top count
-    the balls that are left. Actions: left, stay, right, by three pixels. Reward: 1 for a ball
+    the balls that are left. Actions: left, stay, right, by four pixels. Reward: 1 for a ball
     caught, -1 for one missed, 0 otherwise; the best return is 10.
     """
 

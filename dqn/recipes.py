@@ -188,8 +188,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             batch_size=32,
             lr=0.0005,
             steps=30_000,
-            evaluate_episodes=20,
-            stop_at=10.0,
+            evaluate_episodes=50,
+            stop_at=9.9,
         ),
         "cartpole": replace(_SMALL, env="CartPole-v1", stop_at=500.0),
         "lunar-lander": replace(

@@ -118,7 +118,7 @@ class Training:
             for i, action in zip(list(seen), actions, strict=True):
                 seen[i], episode = self._act(i, action)
                 self.step += 1
-                progress.step(self._recent.figures())
+                progress.step({"epsilon": epsilon, **self._recent.figures()})
                 if episode is not None:
                     del seen[i]
                     ended.append(episode)
@@ -210,7 +210,7 @@ class Training:
         self.run.log(self.step, {"val_return": mean})
         progress.note(
             f"step {self.step}: mean return {mean:.4g} of {len(seeds)} greedy episodes, "
-            f"{self.run.seconds:.0f} s"
+            f"epsilon {recipe.epsilon_at(self.step):.2g}, {self.run.seconds:.0f} s"
         )
         if self.best is None or mean > self.best:
             self.best, self.best_step = mean, self.step
@@ -324,7 +324,7 @@ def _agent(recipe: Recipe, signature: Signature, device: str) -> Agent:
 
 def _optimizer(recipe: Recipe, network: QNetwork) -> optim.Optimizer:
     if recipe.optimizer == "adam":
-        # A gradient of a clipped error is small: its square must not drown in eps.
+        # Above the default: a weight whose gradient is nearly always zero must not leap at the next.
         return optim.Adam(network.parameters(), lr=recipe.lr, eps=1e-5)
     return optim.RMSprop(network.parameters(), lr=recipe.lr, alpha=0.95, eps=0.01, centered=True)
 

@@ -70,6 +70,19 @@ def test_every_ball_can_be_caught(seed: int) -> None:
     assert total == 10 and steps == 100
 
 
+@pytest.mark.parametrize("paddle", [0, 18, 36])
+def test_no_ball_comes_too_far_away(paddle: int) -> None:
+    """Whoever waits a step, until two screens show where the ball goes, still gets there."""
+    env = Catch()
+    for column in range(41):
+        for slope in (-2, -1, 0, 1, 2):
+            env.reset(seed=0)
+            env._paddle, env._column, env._slope = paddle, column, slope
+            rewards = [env.step(np.int64(1))[1]]
+            rewards += [env.step(np.int64(perfect(env)))[1] for _ in range(9)]
+            assert rewards == [0.0] * 9 + [1.0], (column, slope)
+
+
 def test_a_ball_falls_and_is_missed() -> None:
     env = Catch()
     screen, _ = env.reset(seed=3)
