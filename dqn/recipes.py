@@ -187,7 +187,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             width=16,
             batch_size=32,
             lr=0.0005,
-            steps=30_000,
+            steps=40_000,
             evaluate_episodes=50,
             stop_at=9.9,
         ),
