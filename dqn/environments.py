@@ -6,6 +6,8 @@ Gymnasium makes and wraps them. A game's screen goes through `AtariPreprocessing
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +96,15 @@ def make(name: str, protocol: Protocol, *, render_mode: str | None = None) -> En
     return env
 
 
+@contextmanager
+def needing(extra: str, name: str) -> Iterator[None]:
+    """Turn what Gymnasium says of a missing package into one line that names the extra."""
+    try:
+        yield
+    except gym.error.DependencyNotInstalled:
+        raise ValueError(f"{name} needs the extra: pip install 'openbook[{extra}]'") from None
+
+
 def signature_of(env: Environment) -> Signature:
     """What `make` made."""
     stack, *frame = _shape(env) if len(_shape(env)) == 3 else (1, *_shape(env))
@@ -156,13 +167,9 @@ def _as_screen_or_vector(env: Environment) -> Environment:
     space = env.observation_space
     if isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) in (2, 3):
         if len(space.shape) == 3:
-            try:
+            with needing("atari", _name(env)):
                 env = wrappers.GrayscaleObservation(env)
                 return wrappers.ResizeObservation(env, SCREEN)
-            except gym.error.DependencyNotInstalled:
-                raise ValueError(
-                    f"{_name(env)} needs the extra: pip install 'openbook[atari]'"
-                ) from None
         return env
     if isinstance(space, spaces.Box) and len(space.shape) == 1 and space.dtype == np.float32:
         return env

@@ -15,7 +15,7 @@ from core.cli import resolve_device, run_command
 from core.io.files import write_json
 from core.training.run import Run
 from dqn import pictures
-from dqn.environments import TEST, episode_seed
+from dqn.environments import TEST, Environment, episode_seed, needing
 from dqn.evaluate import RETURNS
 from dqn.play import play
 from dqn.player import Player, load_player
@@ -78,9 +78,10 @@ def main(options: Options) -> dict[str, Any]:
     seeds = [episode_seed(options.seed, TEST, 0, i) for i in range(options.episodes)]
     rng = np.random.default_rng(options.seed)
     if options.window or options.film == "mp4":
-        env = _shown(player, run, options)
-        episodes = play([env], player.values, seeds, epsilon=options.epsilon, rng=rng)
-        env.close()
+        with needing("render", f"{player.env} in a window or a film"):
+            env = _shown(player, run, options)
+            episodes = play([env], player.values, seeds, epsilon=options.epsilon, rng=rng)
+            env.close()
     else:
         game = record(
             player, seed=seeds[0], epsilon=options.epsilon, rng=rng, longest=options.longest
@@ -96,21 +97,19 @@ def main(options: Options) -> dict[str, Any]:
     )
 
 
-def _shown(player: Player, run: Run, options: Options) -> gym.Env[Any, Any]:
+def _shown(player: Player, run: Run, options: Options) -> Environment:
     """An environment that opens a window, or writes its own film with Gymnasium's wrapper."""
-    missing = f"{player.env} needs the extra: pip install 'openbook[render]'"
-    try:
-        if options.window:
-            return player.environment(render_mode="human")
-        env = player.environment(render_mode="rgb_array")
-        folder = run.folder / FILM
-        # The wrapper warns of what it finds there.
-        shutil.rmtree(folder, ignore_errors=True)
-        return gym.wrappers.RecordVideo(
-            env, str(folder), episode_trigger=lambda _: True, name_prefix="game"
-        )
-    except gym.error.DependencyNotInstalled:
-        raise ValueError(missing) from None
+    if options.window:
+        return player.environment(render_mode="human")
+    folder = run.folder / FILM
+    # The wrapper warns of what it finds there.
+    shutil.rmtree(folder, ignore_errors=True)
+    return gym.wrappers.RecordVideo(
+        player.environment(render_mode="rgb_array"),
+        str(folder),
+        episode_trigger=lambda _: True,
+        name_prefix="game",
+    )
 
 
 def show(run: Run, player: Player, game: Game) -> None:

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
 from core.data.images import Picture
 from core.io.files import write_bytes
 from dqn import cart_pole
-from dqn.environments import Environment
+from dqn.environments import Environment, needing
 from dqn.play import Episode, choose
 from dqn.player import Player
 
@@ -89,13 +88,8 @@ def record(
 
 def picture_of(env: Environment) -> Picture:
     """What the environment looks like now, uint8 (H, W, 3)."""
-    try:
-        picture = env.render()
-    except gym.error.DependencyNotInstalled:
-        raise ValueError(
-            "drawing this environment needs the extra: pip install 'openbook[render]'"
-        ) from None
-    return np.asarray(picture, np.uint8)
+    with needing("render", "a film of this environment"):
+        return np.asarray(env.render(), np.uint8)
 
 
 def _steps_per_second(env: Environment, player: Player) -> float:

@@ -324,7 +324,7 @@ def _agent(recipe: Recipe, signature: Signature, device: str) -> Agent:
 
 def _optimizer(recipe: Recipe, network: QNetwork) -> optim.Optimizer:
     if recipe.optimizer == "adam":
-        # Above the default: a weight whose gradient is nearly always zero must not leap at the next.
+        # Above the default: a weight whose gradient is nearly always zero must not leap later.
         return optim.Adam(network.parameters(), lr=recipe.lr, eps=1e-5)
     return optim.RMSprop(network.parameters(), lr=recipe.lr, alpha=0.95, eps=0.01, centered=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -104,6 +105,22 @@ def test_predict_writes_a_film_with_gymnasiums_wrapper(
     for _ in range(2):
         predict.main(predict.Options(weights=given, out=tmp_path, film="mp4"))
     assert (tmp_path / predict.FILM / "game-episode-0.mp4").stat().st_size > 0
+
+
+@pytest.mark.parametrize("setting", [{"film": "mp4"}, {"window": True}])
+def test_a_missing_extra_for_drawing_is_named(
+    setting: dict[str, Any],
+    player_file: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for package in ("pygame", "moviepy"):
+        for loaded in [name for name in sys.modules if name.partition(".")[0] == package]:
+            monkeypatch.delitem(sys.modules, loaded)
+        monkeypatch.setitem(sys.modules, package, None)
+    given = player_file("CartPole-v1")
+    with pytest.raises(ValueError, match=r"CartPole-v1 in .* needs the extra: .*\[render\]"):
+        predict.main(predict.Options(weights=given, out=tmp_path, **setting))
 
 
 def test_the_demo_plays_with_weights(player_file: Callable[[str], Path], tmp_path: Path) -> None:
