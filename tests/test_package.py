@@ -51,7 +51,7 @@ def imported_by(statement: str) -> set[str]:
     "module",
     [
         *("core", "core.cli", "core.training.run"),
-        *("captioning", "dcgan", "detection", "segmentation", "style_transfer"),
+        *("captioning", "dcgan", "detection", "dqn", "segmentation", "style_transfer"),
     ],
 )
 def test_imports_are_light(module: str) -> None:
@@ -81,7 +81,10 @@ def test_every_folder_with_code_is_a_package(project: dict[str, Any]) -> None:
             assert (source.parent / "__init__.py").is_file(), f"{source.parent} is not installed"
 
 
-@pytest.mark.parametrize("package", ["core", "detection", "segmentation", "style_transfer"])
+@pytest.mark.parametrize(
+    "package",
+    ["captioning", "core", "dcgan", "detection", "dqn", "segmentation", "style_transfer"],
+)
 def test_python_m_lists_the_verbs(package: str) -> None:
     output = subprocess.run(
         [sys.executable, "-m", package], cwd=ROOT, check=True, capture_output=True, text=True

@@ -23,7 +23,8 @@ def test_every_file_that_the_readme_names_exists() -> None:
     text = README.read_text(encoding="utf-8")
     named = set(
         re.findall(
-            r"`((?:docs|core|captioning|detection|segmentation|style_transfer)/[\w./]+)`", text
+            r"`((?:docs|core|captioning|dcgan|detection|dqn|segmentation|style_transfer)/[\w./]+)`",
+            text,
         )
     )
     named |= set(re.findall(r"\]\((docs/[\w./]+)\)", text))

@@ -226,3 +226,29 @@ def test_masks_stand_beside_their_pictures_with_a_legend(tmp_path: Path) -> None
     assert (tmp_path / "masks.png").stat().st_size > 1000
     with pytest.raises(ValueError, match="2 pictures in a row but 1 titles"):
         viz.mask_grid([[picture, mask]], ("picture",), {})
+
+
+@pytest.mark.parametrize("fps", [50.0, 15.0, 10.0])
+def test_an_animation_plays_as_fast_as_asked_for(fps: float, tmp_path: Path) -> None:
+    from PIL import Image, ImageSequence
+
+    pictures = [np.full((10, 12, 3), 4 * value, np.uint8) for value in range(60)]
+    viz.save_animation(pictures, tmp_path / "a.gif", fps=fps, rest=False)
+    with Image.open(tmp_path / "a.gif") as film:
+        durations = [frame.info["duration"] for frame in ImageSequence.Iterator(film)]
+        assert film.size == (12, 10) and film.info["loop"] == 0
+    assert sum(durations) / 1000 == pytest.approx(60 / fps, rel=0.06)
+    assert len(durations) == (20 if fps == 50 else 60)
+
+
+def test_an_animation_rests_on_its_last_picture(tmp_path: Path) -> None:
+    from PIL import Image, ImageSequence
+
+    grey = [np.full((400, 800), 50 * value, np.uint8) for value in range(3)]
+    viz.save_animation(grey, tmp_path / "b.gif")
+    with Image.open(tmp_path / "b.gif") as film:
+        assert film.size == (320, 160)
+        durations = [frame.info["duration"] for frame in ImageSequence.Iterator(film)]
+    assert durations == [100, 100, 2000]
+    with pytest.raises(ValueError, match=r"c\.gif: no pictures to save"):
+        viz.save_animation([], tmp_path / "c.gif")
