@@ -8,7 +8,7 @@ import core
 from captioning.batches import Batch
 from captioning.captioner import CaptionNet
 from captioning.decoders import rows
-from captioning.words import END, PAD
+from captioning.words import BEGIN, END, PAD, UNKNOWN
 from core import Tensor, nn
 from core import device as dev
 from core import functional as F
@@ -43,6 +43,18 @@ class WordLoss:
             seen = F.sum(written.attention * mask, 1)
             loss = loss + self._even * F.mean(F.sum((1 - seen) ** 2, 1))
         return loss, {}
+
+
+def with_words_dropped(batch: Batch, share: float, rng: np.random.Generator) -> Batch:
+    """The batch with `read`: each word after BEGIN is UNKNOWN with probability `share`.
+
+    Word dropout (Bowman et al. 2016, section 3.1.2): the next word has to be found in the picture,
+    for the words before it, which tell what is usual, may be missing.
+    """
+    read = (batch.words[:, :-1] if batch.read is None else batch.read).copy()
+    dropped = (rng.random(read.shape) < share) & ~np.isin(read, (PAD, BEGIN, END))
+    read[dropped] = UNKNOWN
+    return batch._replace(read=read)
 
 
 def with_own_words(net: CaptionNet, batch: Batch, share: float, rng: np.random.Generator) -> Batch:

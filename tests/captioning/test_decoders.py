@@ -14,8 +14,8 @@ from captioning.captioner import Captioner
 from captioning.decoders import NAMES, NIC, Decoder, SoftAttention, build
 from captioning.encoders import build as build_encoder
 from captioning.encoders import trained
-from captioning.losses import WordLoss, with_own_words
-from captioning.words import BEGIN, END, PAD, SPECIAL, Vocabulary
+from captioning.losses import WordLoss, with_own_words, with_words_dropped
+from captioning.words import BEGIN, END, PAD, SPECIAL, UNKNOWN, Vocabulary
 from core import Tensor, nn, optim
 from core import functional as F
 from core.models.backbone import normalised
@@ -229,6 +229,18 @@ def test_scheduled_sampling_reads_own_words_by_its_share(name: str) -> None:
         changed = (read != truth)[~untouched].mean()
         assert changed == pytest.approx(share * 29 / 30, abs=0.06)
     assert made.net.training
+
+
+def test_word_dropout_hides_words_by_its_share() -> None:
+    toys = batch(pictures=20, each=10)
+    read = with_words_dropped(toys, 0.4, np.random.default_rng(0)).read
+    assert read is not None
+    truth = toys.words[:, :-1]
+    kept = np.isin(truth, (BEGIN, END, PAD))
+    np.testing.assert_array_equal(read[kept], truth[kept])
+    hidden = read == UNKNOWN
+    assert hidden[~kept].mean() == pytest.approx(0.4, abs=0.05)
+    np.testing.assert_array_equal(read[~hidden], truth[~hidden])
 
 
 def test_names_and_options_that_do_not_exist() -> None:
