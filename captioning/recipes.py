@@ -143,9 +143,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "scenes-attention": _SCENES,
         # Starts from the network of the former: --weights runs/.../network.safetensors.
-        "scenes-attention-elastic": replace(
-            _SCENES, lr=0.0007, epochs=6, augment="elastic", word_dropout=0.4
-        ),
+        "scenes-attention-elastic": replace(_SCENES, lr=0.001, epochs=12, augment="elastic"),
         "scenes-nic": replace(_SCENES, model="nic"),
         "flickr8k-nic": _NIC,
         "flickr8k-nic-gru": replace(_NIC, cell="gru"),
