@@ -82,7 +82,7 @@ def segnet(nn: Any, classes: int = 11, width: int = 64, *, basic: bool = False) 
 
 
 def unet(nn: Any, functional: Any, join: Any, classes: int = 11, width: int = 32) -> Any:
-    """segmentation's U-Net as it is trained on CamVid: four levels, from half the resolution on."""
+    """segmentation's U-Net of four levels, from half the resolution on."""
     channels = [width * 2**level for level in range(4)]
 
     def convolution(before: int, after: int, kernel: int, stride: int = 1) -> Any:

@@ -122,7 +122,15 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "scenes-segnet": replace(_SCENES, model="segnet", width=16),
         "scenes-fcn8s": replace(_SCENES, model="fcn8s_backbone", pretrained=True, lr=0.001),
         "camvid-unet": replace(
-            _CAMVID, model="unet", width=32, stride=2, scale=1.0, crop=(288, 384), batch_size=4
+            _CAMVID,
+            model="unet",
+            width=32,
+            stride=2,
+            depth=5,
+            scale=1.0,
+            crop=(288, 384),
+            batch_size=4,
+            epochs=80,
         ),
         "camvid-unet-squeezenet": replace(
             _CAMVID,
