@@ -44,10 +44,17 @@ def twin(name: str, ours: core.nn.Module) -> Any:
         peer = networks.deep_convnet(torch.nn)
     else:
         raise ValueError(f"model {name!r}; expected cifar_resnet20 or deep_convnet")
+    return taken_over(peer, ours).to(memory_format=torch.channels_last)
+
+
+def taken_over(peer: Any, ours: core.nn.Module) -> Any:
+    """The network of torch.nn with the weights of ours, which has the same layers in order."""
+    import torch
+
     names, values = list(peer.state_dict()), list(ours.state_dict().values())
     arrays = zip(names, values, strict=True)
     peer.load_state_dict({key: torch.from_numpy(np.array(a, order="C")) for key, a in arrays})
-    return peer.to(memory_format=torch.channels_last)
+    return peer
 
 
 def main(options: Options) -> dict[str, Any]:

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 import core
 from benchmarks import networks
+from benchmarks.accuracy import taken_over
 from core import recipes
 from core.cli import run_command
 from core.kernels.threads import get_num_threads
@@ -25,6 +24,7 @@ from dcgan.artist import Artist, noise
 from dcgan.evaluate import report
 from dcgan.recipes import RECIPES
 from dcgan.train import NETWORK, Options, loader, pictures_of
+from dcgan.training import noise_batches
 
 
 def main(options: Options) -> dict[str, Any]:
@@ -43,18 +43,15 @@ def main(options: Options) -> dict[str, Any]:
     artist = Artist.new(settings, classes=data.classes, data=options.data)
     assert artist.discriminator is not None
     shape = {"channels": artist.generator.channels, "size": options.size}
-    g = _taken(
+    g = taken_over(
         networks.generator(torch.nn, options.width, latent=options.latent, **shape),
         artist.generator,
     )
-    d = _taken(networks.discriminator(torch.nn, options.width, **shape), artist.discriminator)
+    d = taken_over(networks.discriminator(torch.nn, options.width, **shape), artist.discriminator)
     _play(g, d, options, data)
     _give(g, artist.generator)
     _give(d, artist.discriminator)
-    points = [
-        noise(options.batch_size, options.latent, (options.seed, 2**31 + i)) for i in range(8)
-    ]
-    update_bn(points, artist.generator)
+    update_bn(noise_batches(options, options.seed), artist.generator)
     artist.save(run.path(NETWORK), seed=options.seed, half=True)
     artist = Artist.load(run.path(NETWORK))
     return run.finish(report(run, artist, data, options.samples, options.seed))
@@ -86,16 +83,6 @@ def _play(g: Any, d: Any, options: Options, data: Any) -> None:
                 step += 1
                 progress.step({"d_loss": d_loss.item(), "g_loss": g_loss.item()})
             progress.epoch(epoch + 1, {"d_loss": d_loss.item(), "g_loss": g_loss.item()})
-
-
-def _taken(peer: Any, ours: core.nn.Module) -> Any:
-    """The network of torch.nn with the weights of ours: the same layers in the same order."""
-    import torch
-
-    names, values = list(peer.state_dict()), list(ours.state_dict().values())
-    arrays = zip(names, values, strict=True)
-    peer.load_state_dict({key: torch.from_numpy(np.array(a, order="C")) for key, a in arrays})
-    return peer
 
 
 def _give(peer: Any, ours: core.nn.Module) -> None:

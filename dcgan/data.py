@@ -21,9 +21,9 @@ def load(name: str, split: Split, size: int, *, data_root: Path | None = None) -
 
     `name` is one of NAMES ("digits" are embedded), or a folder: of class folders, or of pictures,
     which are then one class; every tenth picture of a folder is test. Pictures up to four pixels
-    smaller than `size` get an even frame of black, others are scaled (sides of a folder's pictures
-    are cut to squares). Raises ValueError for another name or an empty folder, FileNotFoundError
-    in one line when files are missing.
+    smaller than `size` get an even frame of black, others are scaled; a folder's are squeezed to
+    squares, and of class folders what cannot be read is named and left out. Raises ValueError for
+    another name or an empty folder, FileNotFoundError in one line when files are missing.
     """
     if name == "digits":
         found = data.embedded_digits(split)
@@ -44,7 +44,10 @@ def load(name: str, split: Split, size: int, *, data_root: Path | None = None) -
 
 def _folder(path: Path, split: Split, size: int) -> ArrayDataset:
     if any(one.is_dir() and not one.name.startswith(".") for one in path.iterdir()):
-        whole = ImageFolder(path).arrays(size)
+        folder = ImageFolder(path, verify=False)
+        whole = folder.arrays(size)
+        for problem in folder.problems:
+            print(f"skipped: {problem}", flush=True)
     else:
         images = [resize(read_image(one), (size, size)) for one in named_pictures([path])]
         stacked = np.stack(images).transpose(0, 3, 1, 2)

@@ -37,5 +37,13 @@ def arithmetic(first: Noise, less: Noise, more: Noise) -> Noise:
 
     Brought to the length that points of the distribution have.
     """
-    point = first.mean(axis=0) - less.mean(axis=0) + more.mean(axis=0)
+    return _at_length(first.mean(axis=0) - less.mean(axis=0) + more.mean(axis=0))
+
+
+def centre(points: Noise) -> Noise:
+    """The mean of points (N, latent), brought to the length that points have."""
+    return _at_length(points.mean(axis=0))
+
+
+def _at_length(point: Noise) -> Noise:
     return (point * np.sqrt(len(point)) / np.linalg.norm(point)).astype(np.float32)

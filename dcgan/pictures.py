@@ -13,7 +13,7 @@ from core import Tensor, viz
 from core.data.images import Picture
 from dcgan.artist import Artist, noise
 from dcgan.data import to_network
-from dcgan.latent import arithmetic, slerp, walk
+from dcgan.latent import arithmetic, centre, slerp, walk
 from dcgan.metrics import features
 
 _BETWEEN = 9
@@ -57,10 +57,11 @@ def tour(artist: Artist, seed: int, *, stops: int = 6, steps: int = 10) -> list[
 def sums(artist: Artist, seed: int, *, rows: int = 4) -> Figure:
     """a - b + c of the means of three points each, and what each of the three looks like."""
     pictures: list[Picture] = []
-    labels = None if artist.labels(1) is None else np.zeros(4, np.int64)
+    told = artist.labels(rows)
     for row in range(rows):
+        labels = None if told is None else np.repeat(told[row], 4)
         groups = noise(3 * _GROUP, artist.generator.latent, (seed, 3, row)).reshape(3, _GROUP, -1)
-        means = [arithmetic(group, 0 * group, 0 * group) for group in groups]
+        means = [centre(group) for group in groups]
         pictures += artist.draw(np.stack([*means, arithmetic(*groups)]), labels)
     return viz.image_grid(pictures, ["a", "b", "c", "a - b + c"] * rows, columns=4, size=1.3)
 

@@ -192,16 +192,15 @@ class Duel:
         with ExitStack() as stack:
             if self.average is not None:
                 stack.enter_context(self.average.applied())
-            update_bn(self._noise_batches(), _Told(self.artist))
+            update_bn(
+                noise_batches(self.recipe, self.seed),
+                _Told(self.artist),
+            )
             try:
                 yield
             finally:
                 for name, buffer in self.generator.named_buffers():
                     buffer.copy_(own[name])
-
-    def _noise_batches(self) -> list[Noise]:
-        size, latent = self.recipe.batch_size, self.generator.latent
-        return [noise(size, latent, (self.seed, _APART + i)) for i in range(_STATISTICS)]
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -265,6 +264,12 @@ class Duel:
             f"training stopped in epoch {self.epoch + 1} at step {self.step + 1}: {what}{kept}; "
             "try a smaller learning rate"
         )
+
+
+def noise_batches(recipe: Recipe, seed: int) -> list[Noise]:
+    """Noise (batch size, latent), eight times, that a generator's batch norm is measured with."""
+    size, latent = recipe.batch_size, recipe.latent
+    return [noise(size, latent, (seed, _APART + i)) for i in range(_STATISTICS)]
 
 
 class _Told(nn.Module):

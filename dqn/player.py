@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
@@ -118,10 +117,8 @@ def load_player(env: str, path: Path | None = None) -> Player:
     if path is not None:
         return Player.load(path)
     name = weights_name(env)
-    folder = files("dqn") / "weights"
-    there = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-    if name not in there:
-        known = sorted(n.removesuffix(".safetensors") for n in there if n.endswith(".safetensors"))
+    known = weights.shipped_names("dqn")
+    if name.removesuffix(".safetensors") not in known:
         raise FileNotFoundError(
             f"no weights for {env} ship (there are: {', '.join(known) or 'none'}); train some with "
             f"`python -m dqn.train --env {env}` and pass --weights"
