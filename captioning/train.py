@@ -141,6 +141,10 @@ def _network(options: Options, data: CaptionData) -> Captioner:
             f"{options.weights} is {before.architecture} on {before.encoder}, not {options.model} "
             f"on {options.encoder}"
         )
+    built = dict(before.options), dict(before.encoder_options)
+    asked = options.network_options(), options.encoder_options()
+    if built != asked:
+        raise ValueError(f"{options.weights} was built with {built}, the flags ask for {asked}")
     net = CaptionNet(before.net.decoder, before.net.eyes, frozen=options.frozen)
     if before.net.norm is not None and net.norm is not None:
         net.norm.load_state_dict(before.net.norm.state_dict())

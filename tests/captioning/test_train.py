@@ -120,6 +120,8 @@ def test_fine_tuning_goes_on_from_a_frozen_encoder(flickr_root: Path, tmp_path: 
     assert tuned.vocabulary == Captioner.load(start).vocabulary
     with pytest.raises(ValueError, match="is attention on backbone, not nic on backbone"):
         train.main(flickr(flickr_root, tmp_path / "c", weights=start, model="nic"))
+    with pytest.raises(ValueError, match=r"was built with .*'width': 8.* the flags ask for .*16"):
+        train.main(flickr(flickr_root, tmp_path / "d", weights=start, width=16))
 
 
 def load_encoder_weights(path: Path) -> np.ndarray:

@@ -185,7 +185,9 @@ def test_pictures_are_framed_or_scaled() -> None:
     np.testing.assert_array_equal(to_pictures(scaled)[0], levels[0, 0])
 
 
-def test_folders_with_and_without_classes(folder: Path, tmp_path: Path) -> None:
+def test_folders_with_and_without_classes(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     train_, test = (load(str(folder), split, 16) for split in ("train", "test"))
     assert train_.images.shape == (36, 3, 16, 16) and len(test) == 4
     assert train_.classes == ("mine",)
@@ -193,6 +195,9 @@ def test_folders_with_and_without_classes(folder: Path, tmp_path: Path) -> None:
     assert below.classes == ("mine",) and len(below) == 36
     with pytest.raises(ValueError, match="'nowhere' is no folder, and none of digits, mnist"):
         load("nowhere", "train", 16)
+    (folder / "40.png").write_bytes(b"no picture")
+    assert len(load(str(tmp_path), "train", 16)) == 36
+    assert "skipped: " in (told := capsys.readouterr().out) and "40.png" in told
     (tmp_path / "empty").mkdir()
     with pytest.raises((ValueError, FileNotFoundError), match="empty"):
         load(str(tmp_path / "empty"), "train", 16)
