@@ -15,7 +15,8 @@ import difflib
 import os
 import runpy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,6 +39,9 @@ class CommonOptions:
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU when there is one."""
+
+    precision: Literal["float32", "tf32", "float16", "bfloat16"] = "tf32"
+    """How a GPU multiplies; the two of 16 bits keep weights and losses in float32."""
 
     seed: int = 0
     """Seed of everything random: the same seed gives the same figures."""
@@ -143,7 +147,9 @@ def run_command(
     SystemExit.
     """
     try:
-        main(_parse(options_type, args, defaults))
+        options = _parse(options_type, args, defaults)
+        with _precision(options):
+            main(options)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
@@ -185,6 +191,23 @@ def _parse(
     if isinstance(options, CommonOptions):
         options = replace(options, device=resolve_device(options.device))
     return options
+
+
+@contextmanager
+def _precision(options: Any) -> Iterator[None]:
+    """Compute as `precision` of CommonOptions says inside the block."""
+    if not isinstance(options, CommonOptions):
+        yield
+        return
+    from core.amp import autocast
+    from core.device import set_float32_matmul_precision
+
+    half = options.precision in ("float16", "bfloat16")
+    if half and options.device == "cpu":
+        raise ValueError(f"--precision {options.precision} needs a GPU; the CPU computes float32")
+    set_float32_matmul_precision("highest" if options.precision == "float32" else "high")
+    with autocast(options.precision if half else None):
+        yield
 
 
 def _program_name() -> str:

@@ -7,7 +7,7 @@ it asks `array_module` for the module that knows it and never names either.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,21 @@ float16 = np.dtype(np.float16)
 float32 = np.dtype(np.float32)
 float64 = np.dtype(np.float64)
 int64 = np.dtype(np.int64)
+
+
+def bfloat16() -> np.dtype[Any]:
+    """The dtype of that name; RuntimeError without ml_dtypes, which NumPy and CuPy need for it."""
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise RuntimeError("bfloat16 needs ml_dtypes, which is not installed") from None
+    return np.dtype(ml_dtypes.bfloat16)
+
+
+def is_float(dtype: np.dtype[Any]) -> bool:
+    """Whether values of `dtype` can have gradients."""
+    return dtype.kind == "f" or dtype.name == "bfloat16"
+
 
 _modules: dict[type, Any] = {np.ndarray: np}
 
@@ -82,14 +97,23 @@ def to_device(array: Array, device: str) -> Array:
         return array
     if device == "cpu":
         return to_host(array)
-    return cuda_module().asarray(array)
+    return in_order(array, cuda_module().asarray)
 
 
 def to_host(array: Array) -> np.ndarray:
-    """A NumPy array with the values of `array`."""
+    """A NumPy array with the values of `array`, its axes in the same order in memory."""
     if isinstance(array, np.ndarray):
         return array
-    return np.asarray(array.get())
+    return in_order(array, lambda dense: np.asarray(dense.get()))
+
+
+def in_order(array: Array, convert: Callable[[Array], Array]) -> Array:
+    """`convert` applied to the values in the order of memory; the axes lie as they lay before."""
+    if array.flags.c_contiguous or array.ndim < 2:
+        return convert(array)
+    order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+    back = [order.index(axis) for axis in range(array.ndim)]
+    return convert(array.transpose(order)).transpose(back)
 
 
 def cuda_module() -> Any:
@@ -102,6 +126,9 @@ def cuda_module() -> Any:
         cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise RuntimeError(f"device 'cuda' needs a GPU: {error}") from None
+    from core.kernels.cuda import memory
+
+    memory.prepare(cupy)
     return cupy
 
 
@@ -136,8 +163,10 @@ def default_dtype(dtype: DTypeLike) -> Iterator[None]:
 _KINDS = "biuf"  # bool < integers < floats
 
 
-def _category(kind: str) -> int:
-    return 1 if kind == "u" else _KINDS.index(kind)
+def _category(dtype: np.dtype[Any]) -> int:
+    if is_float(dtype):
+        return _KINDS.index("f")
+    return 1 if dtype.kind == "u" else _KINDS.index(dtype.kind)
 
 
 def result_type(*operands: Any) -> np.dtype:
@@ -158,7 +187,7 @@ def result_type(*operands: Any) -> np.dtype:
         if not group:
             continue
         promoted = _promote(group)
-        if result is None or _category(promoted.kind) > _category(result.kind):
+        if result is None or _category(promoted) > _category(result):
             result = promoted
     if result is None:
         raise TypeError("result_type: no operands")
@@ -172,12 +201,41 @@ def _python_dtype(value: bool | int | float) -> np.dtype:
 
 
 def _promote(dtypes: list[np.dtype]) -> np.dtype:
-    highest = max(_category(d.kind) for d in dtypes)
-    same = [d for d in dtypes if _category(d.kind) == highest]
+    highest = max(_category(d) for d in dtypes)
+    same = [d for d in dtypes if _category(d) == highest]
     result = same[0]
     for dtype in same[1:]:
         result = np.promote_types(result, dtype)
     return result
+
+
+# ---------------------------------------------------------------------------- precision
+
+
+class _Precision:
+    float32_matmul = "highest"
+
+
+_precision = _Precision()
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """How products and convolutions of float32 are computed on a GPU.
+
+    "highest" is float32; "high" lets tensor cores round the factors to TF32, whose mantissa has
+    10 bits (same name as in PyTorch, where it leaves convolutions alone). Raises ValueError for
+    another name.
+    """
+    if precision not in ("highest", "high"):
+        raise ValueError(
+            f"set_float32_matmul_precision: got {precision!r}, expected 'highest' or 'high'"
+        )
+    _precision.float32_matmul = precision
+
+
+def float32_matmul_precision() -> str:
+    """What `set_float32_matmul_precision` chose; "highest" at first."""
+    return _precision.float32_matmul
 
 
 # ---------------------------------------------------------------------------- random state

@@ -223,14 +223,14 @@ def _own(gradients: list[Array]) -> Array:
 def _only_here(arrays: list[Array]) -> bool:
     """Whether nobody but this list knows its first array, or the memory that it is in."""
     array = arrays[0]
-    if type(array) is not np.ndarray or not array.flags.writeable:
+    if isinstance(array, np.ndarray) and not array.flags.writeable:
         return False
-    if sys.getrefcount(array) > _ALONE:
+    if not hasattr(array, "base") or sys.getrefcount(array) > _ALONE:
         return False
     base = array.base
     if base is None:
         return True
-    whole = type(base) is np.ndarray and base.base is None and base.nbytes == array.nbytes
+    whole = type(base) is type(array) and base.base is None and base.nbytes == array.nbytes
     return whole and sys.getrefcount(base) <= _ALONE
 
 

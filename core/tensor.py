@@ -186,7 +186,7 @@ class Tensor:
         """Ask for (or stop) gradients of this leaf; operations already recorded do not change."""
         if self._node is not None and not self._node.is_leaf:
             raise RuntimeError("requires_grad_: only leaves can change; use detach() first")
-        if requires_grad and self.dtype.kind != "f":
+        if requires_grad and not dev.is_float(self.dtype):
             raise TypeError(f"requires_grad_: dtype {self.dtype} has no gradient, expected a float")
         if self._node is None:
             if not requires_grad:
@@ -531,7 +531,7 @@ def as_array(data: Any) -> Array:
     if isinstance(data, Tensor):
         return data.data
     if dev.is_array(data):
-        if data.dtype.kind not in "biuf":
+        if data.dtype.kind not in "biuf" and not dev.is_float(data.dtype):
             raise TypeError(f"tensor: got an array of {data.dtype}, expected numbers")
         return data
     if isinstance(data, np.generic):
@@ -542,7 +542,7 @@ def as_array(data: Any) -> Array:
         raise TypeError(
             f"tensor: cannot make an array of this {type(data).__name__}: {error}"
         ) from None
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biuf" and not dev.is_float(array.dtype):
         raise TypeError(f"tensor: got a {type(data).__name__}, expected numbers or an array")
     if array.dtype == np.float64 and not hasattr(data, "__array__"):
         array = array.astype(dev.get_default_dtype())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core import device as dev
-from core import kernels
+from core import kernels, replay
 from core.device import Array
 from core.functional.operands import axis_of, need_float, tensor_of
 from core.kernels.layout import ufunc
@@ -114,8 +114,10 @@ def dropout(input: Any, p: float = 0.5, training: bool = True) -> Tensor:
         raise ValueError(f"dropout: p is {p}, expected a probability in [0, 1]")
     if not training or p == 0:
         return x
-    key, first = dev.random.take(x.numel())
+    count = x.numel()
+    key, first = dev.random.take(count)
     mask = kernels.of(x.data).dropout_mask(x.shape, p, key, first, x.data)
+    replay.on_replay(lambda: (dev.random.take(count)[1] - first,))
     scale = 1.0 / (1.0 - p) if p < 1 else 0.0
 
     def backward(gy: Array) -> tuple[Array | None, ...]:

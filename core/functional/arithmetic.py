@@ -14,6 +14,7 @@ import numpy as np
 
 from core import device as dev
 from core import kernels
+from core.amp import narrowed
 from core.device import Array
 from core.functional.operands import array_of, cast_to, sum_to, tensor_of
 from core.kernels.layout import empty, ufunc
@@ -55,7 +56,7 @@ def _fit(gradient: Array, like: Any) -> Array:
 
 
 def _float_result(dtype: np.dtype) -> np.dtype:
-    return dtype if dtype.kind == "f" else dev.get_default_dtype()
+    return dtype if dev.is_float(dtype) else dev.get_default_dtype()
 
 
 def add(x: Any, y: Any) -> Tensor:
@@ -178,7 +179,7 @@ def matmul(x: Any, y: Any) -> Tensor:
 
     Shapes (..., n, k) and (..., k, m) give (..., n, m). Raises ValueError when k differs.
     """
-    x, y = tensor_of("matmul", x), tensor_of("matmul", y, "other")
+    x, y = narrowed(tensor_of("matmul", x), tensor_of("matmul", y, "other"))
     a, b = x.data, y.data
     if not a.ndim or not b.ndim or a.shape[-1] != b.shape[max(-2, -b.ndim)]:
         raise ValueError(f"matmul: shapes {a.shape} and {b.shape} do not fit")
@@ -396,7 +397,7 @@ def cast(x: Any, dtype: Any) -> Tensor:
     if wanted == own:
         return x
 
-    if wanted.kind != "f":
+    if not dev.is_float(wanted):
         return Tensor(x.data.astype(wanted, order="K"))
 
     def backward(gy: Array) -> tuple[Array | None, ...]:

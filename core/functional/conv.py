@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from core import kernels
+from core.amp import narrowed
 from core.device import Array
 from core.functional.operands import need_float, pair, tensor_of
 from core.kernels.reference.conv import Window
@@ -185,9 +186,10 @@ def _operands(
     x = tensor_of(name, input, "input", spatial + 2)
     w = tensor_of(name, weight, "weight", spatial + 2)
     need_float(name, x)
+    x, w, b = narrowed(x, w, None if bias is None else tensor_of(name, bias, "bias", 1))
     if x.dtype != w.dtype:
         raise TypeError(f"{name}: input has dtype {x.dtype}, weight {w.dtype}; expected equal ones")
-    return x, w, None if bias is None else tensor_of(name, bias, "bias", 1)
+    return x, w, b
 
 
 def _check_bias(name: str, bias: Tensor | None, filters: int) -> None:

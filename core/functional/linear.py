@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core import kernels
+from core.amp import narrowed
 from core.device import Array
 from core.functional.operands import need_float, tensor_of
 from core.tensor import Tensor, record, requires_grad
@@ -27,6 +28,7 @@ def _affine(input: Any, weight: Any, bias: Any, relu: bool) -> Tensor:
     x, w = tensor_of("linear", input), tensor_of("linear", weight, "weight", 2)
     b = None if bias is None else tensor_of("linear", bias, "bias", 1)
     need_float("linear", x)
+    x, w, b = narrowed(x, w, b)
     if not x.ndim or x.shape[-1] != w.shape[1]:
         raise ValueError(f"linear: input has shape {x.shape}, weight expects (..., {w.shape[1]})")
     if b is not None and b.shape != (w.shape[0],):

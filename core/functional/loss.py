@@ -10,6 +10,7 @@ from typing import Any
 
 from core import device as dev
 from core import kernels
+from core.amp import widened
 from core.device import Array
 from core.functional.operands import array_of, cast_to, need_float, tensor_of
 from core.functional.reduction import mean, sum
@@ -96,6 +97,7 @@ def _class_loss(
 def _logits(name: str, input: Any) -> Tensor:
     x = tensor_of(name, input)
     need_float(name, x)
+    (x,) = widened(x)
     if x.ndim < 2:
         raise ValueError(f"{name}: input has shape {x.shape}, expected (N, C) or (N, C, *S)")
     return x
@@ -130,6 +132,7 @@ def binary_cross_entropy_with_logits(
     name = "binary_cross_entropy_with_logits"
     x = tensor_of(name, input)
     need_float(name, x)
+    (x,) = widened(x)
     a, t = x.data, array_of(name, target)
     if t.shape != a.shape:
         raise ValueError(f"{name}: target has shape {t.shape}, expected {a.shape}")
@@ -207,6 +210,7 @@ def _difference_loss(
     """A loss of the difference input - target, which have one shape."""
     x, t = tensor_of(name, input), tensor_of(name, target, "target")
     need_float(name, x)
+    x, t = widened(x, t)
     if x.shape != t.shape:
         raise ValueError(
             f"{name}: input has shape {x.shape}, target {t.shape}; expected equal ones"

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from core import device as dev
 from core import kernels
 from core.device import Array
 from core.functional.operands import array_of, cast_to, need_float, sum_to, tensor_of
@@ -63,6 +64,7 @@ def _batch_norm(
     x, w, b = _operands(name, input, weight, bias)
     running = _running(name, x, *stats)
     k, channels = kernels.of(x.data), x.shape[1]
+    factor = None if w is None else w.data
     if training:
         count = x.numel() // channels if channels else 0
         if count < 2:
@@ -70,32 +72,28 @@ def _batch_norm(
                 f"{name}: input of shape {x.shape} has {count} value(s) per channel, training "
                 "needs at least 2"
             )
-        mean, var = k.batch_moments(x.data)
-        _move(running, mean, var * (count / (count - 1)), momentum)
+        mean, rstd, scale = k.batch_statistics(x.data, factor, running, momentum, eps)
     elif running is None:
         raise ValueError(f"{name}: running_mean and running_var are needed without training")
     else:
-        mean, var = (s.astype("float64") for s in running)
-    rstd = (var + eps) ** -0.5
-    scale = rstd if w is None else rstd * w.data
+        mean, rstd, scale = kernels.of(running[0]).given_statistics(*running, factor, eps)
     y = k.scale_channels(x.data, mean, scale, None if b is None else b.data, relu)
     needs = requires_grad(x, w, b)
     a = x.data if needs[1] or (training and needs[0]) else None
     result = y if relu else None
+    affine = next((t.dtype for t in (w, b) if t is not None), x.dtype)
 
     def backward(gy: Array) -> tuple[Array | None, ...]:
         k = kernels.of(gy)
         gx = gw = gb = None
         if a is not None:
-            sums = k.batch_norm_sums(gy, a, mean, result)
-            gw = cast_to(sums[1] * rstd, gy.dtype) if needs[1] else None
-            gb = cast_to(sums[0], gy.dtype) if needs[2] else None
-            if training and needs[0]:
-                gx = k.batch_norm_backward(gy, a, mean, rstd, scale, sums, result)
+            wanted = (training and needs[0], needs[1], needs[2])
+            settings = (mean, rstd, scale, result, wanted, affine)
+            gx, gw, gb = k.batch_norm_gradients(gy, a, *settings)
         if not training or a is None:
             passed = gy if result is None else k.relu_backward(gy, result)
             if a is None and needs[2]:
-                gb = cast_to(k.channel_sums(passed), gy.dtype)
+                gb = cast_to(k.channel_sums(passed), affine)
             if needs[0]:
                 gx = k.channel_scale_backward(passed, scale)
         return gx, gw, gb
@@ -121,7 +119,7 @@ def _affine(name: str, what: str, value: Any, shape: tuple[int, ...], x: Tensor)
     tensor = tensor_of(name, value, what)
     if tensor.shape != shape:
         raise ValueError(f"{name}: {what} has shape {tensor.shape}, expected {shape}")
-    if tensor.dtype != x.dtype:
+    if tensor.dtype != x.dtype and not (tensor.dtype == dev.float32 and x.dtype.itemsize == 2):
         raise TypeError(
             f"{name}: input has dtype {x.dtype}, {what} {tensor.dtype}; expected equal ones"
         )

@@ -46,7 +46,7 @@ def tensor_of(operation: str, value: Any, name: str = "input", ndim: int | None 
 
 def need_float(operation: str, x: Tensor, name: str = "input") -> None:
     """Raise TypeError unless `x` holds floats."""
-    if x.dtype.kind != "f":
+    if not dev.is_float(x.dtype):
         raise TypeError(f"{operation}: {name} has dtype {x.dtype}, expected a float dtype")
 
 

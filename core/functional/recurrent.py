@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from core import device as dev
 from core import kernels
+from core.amp import narrowed
 from core.device import Array
 from core.functional.activation import dropout as drop
 from core.functional.operands import array_of, need_float, tensor_of
@@ -154,14 +155,14 @@ def _operands(
 ) -> tuple[Tensor, list[Tensor], tuple[Tensor, Tensor, Tensor | None, Tensor | None]]:
     """All operands as tensors; ValueError when their shapes do not fit together."""
     name = cell.name
-    x = tensor_of(name, input, "input", 3)
+    (x,) = narrowed(tensor_of(name, input, "input", 3))
     need_float(name, x)
-    w_hh = tensor_of(name, weights[1], "weight_hh", 2)
+    (w_hh,) = narrowed(tensor_of(name, weights[1], "weight_hh", 2))
     hidden = w_hh.shape[1]
     rows = cell.gates * hidden
 
     def checked(value: Any, what: str, shape: tuple[int, ...]) -> Tensor:
-        tensor = tensor_of(name, value, what)
+        (tensor,) = narrowed(tensor_of(name, value, what))
         if tensor.shape != shape:
             raise ValueError(f"{name}: {what} has shape {tensor.shape}, expected {shape}")
         if tensor.dtype != x.dtype:

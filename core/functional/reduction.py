@@ -22,7 +22,7 @@ def sum(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     """The sum over `dim` (an axis, several, or all); integers are summed as int64."""
     x = tensor_of("sum", x)
     axes, shape = axes_of("sum", dim, x.ndim), x.shape
-    dtype = x.dtype if x.dtype.kind == "f" else dev.int64
+    dtype = x.dtype if dev.is_float(x.dtype) else dev.int64
     y = x.data.sum(axis=axes, keepdims=keepdim, dtype=dtype)
 
     def backward(gy: Array) -> tuple[Array | None, ...]:

@@ -2,9 +2,9 @@
 
 `of(*arrays)` chooses who computes. `reference` is the textbook in plain array code, runs on
 NumPy and CuPy in any float dtype, and is the oracle for every faster backend. `cpu` is Numba
-with explicit vectors for float32 arrays of NumPy; what it does not cover it hands to the
-reference, operation by operation. `OPENBOOK_KERNELS=reference` and `use("reference")` switch
-it off, and so does an installation without Numba.
+with explicit vectors for float32 arrays of NumPy, `cuda` is CUDA C++ for arrays of CuPy; what they
+do not cover they hand to the reference, operation by operation. `OPENBOOK_KERNELS=reference` and
+`use("reference")` switch both off, and an installation without Numba the first.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from core import device as dev
 from core.kernels import reference
 
 _DEFAULT = "cpu"
@@ -37,12 +38,21 @@ def of(*arrays: Any) -> ModuleType:
         return reference
     if all(type(array) is np.ndarray and array.dtype == _FLOAT32 for array in arrays):
         return _cpu() or reference
-    return reference
+    return _cuda() if _all_on_gpu(arrays) else reference
+
+
+def _all_on_gpu(arrays: tuple[Any, ...]) -> bool:
+    """Whether all lie where kernels in CUDA C++ run, in one dtype that they know."""
+    module = dev.array_module(*arrays)
+    if module is np or not hasattr(module, "RawModule"):
+        return False
+    dtype = arrays[0].dtype
+    return dtype.kind in "fV" and all(array.dtype == dtype for array in arrays)
 
 
 @contextmanager
 def use(backend: str) -> Iterator[None]:
-    """Compute with `backend` ("reference", or "cpu" where it can) inside the block.
+    """Compute with `backend` ("reference", or "cpu": the fast kernels) inside the block.
 
     Raises ValueError for another name, RuntimeError for "cpu" without Numba.
     """
@@ -63,6 +73,14 @@ def _from_environment() -> str:
     if name not in _BACKENDS:
         raise ValueError(f"OPENBOOK_KERNELS is {name!r}, expected one of {', '.join(_BACKENDS)}")
     return name
+
+
+@cache
+def _cuda() -> ModuleType:
+    """The backend in CUDA C++."""
+    from core.kernels import cuda
+
+    return cuda
 
 
 @cache

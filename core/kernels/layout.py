@@ -60,7 +60,7 @@ def as_layout_of(x: Array, like: Array) -> Array:
 
 
 def ufunc(name: str, *operands: Any, dtype: Any = None) -> Array:
-    """NumPy's or CuPy's element-wise function `name`, its result laid out as its operands.
+    """NumPy's or CuPy's element-wise function `name`, channels-last when one of its operands is.
 
     Operands are arrays and Python numbers that broadcast; `dtype` is the result's (by
     default that of the first array).
@@ -68,7 +68,8 @@ def ufunc(name: str, *operands: Any, dtype: Any = None) -> Array:
     arrays = [x for x in operands if not isinstance(x, bool | int | float)]
     module = array_module(*arrays)
     shape = np.broadcast_shapes(*(x.shape for x in arrays))
-    like = next((x for x in arrays if x.ndim >= 3 and x.shape == shape), arrays[0])
+    whole = [x for x in arrays if x.ndim >= 3 and x.shape == shape]
+    like = next((x for x in whole if is_channels_last(x)), (whole or arrays)[0])
     out = empty(shape, arrays[0].dtype if dtype is None else dtype, like)
     getattr(module, name)(*operands, out=out)
     return out

@@ -279,8 +279,8 @@ class Module:
     def to(self, target: DTypeLike) -> Self:
         """Move all parameters and buffers to a device ("cpu", "cuda") or a float dtype.
 
-        The Parameter objects stay the same and keep their memory order; integer buffers keep
-        their dtype. An optimiser is made afterwards, since its state is not moved.
+        The Parameter objects stay the same; integer buffers keep their dtype. An optimiser is made
+        afterwards, since its state is not moved.
         """
         if isinstance(target, str) and target in ("cpu", "cuda"):
             return self._replace(lambda array: _moved(array, target))
@@ -413,10 +413,18 @@ def _unique(named: Iterator[tuple[str, T]]) -> Iterator[tuple[str, T]]:
 
 
 def _moved(array: Array, device: str) -> Array:
-    """`array` on `device`, its axes in the same order in memory."""
-    order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
-    back = [order.index(axis) for axis in range(array.ndim)]
-    return dev.to_device(array.transpose(order), device).transpose(back)
+    """`array` on `device`, its axes in the same order in memory.
+
+    Weights of convolutions (K, C, *kernel) lie as (*kernel, C, K) on the CPU, as (K, *kernel, C)
+    on a GPU: what the products there want.
+    """
+    if array.ndim > 2 and not array.flags.c_contiguous and dev.device_of(array) != device:
+        kernel = range(2, array.ndim)
+        order = [0, *kernel, 1] if device == "cuda" else [*kernel, 1, 0]
+        back = [order.index(axis) for axis in range(array.ndim)]
+        dense = dev.array_module(array).ascontiguousarray(array.transpose(order))
+        array = dense.transpose(back)
+    return dev.to_device(array, device)
 
 
 def _mismatch(name: str, value: Any, tensor: Tensor) -> str:

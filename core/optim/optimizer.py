@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from core import device as dev
-from core import kernels
+from core import kernels, replay
 from core.device import Array
-from core.kernels.reference.optim import Piece
+from core.kernels.reference.optim import Piece, unscaled
 from core.nn.module import zero_gradient
 from core.tensor import Tensor
 
@@ -69,21 +70,42 @@ class Optimizer:
         """For each array of the state: its name, whether it is used, and the value it starts at."""
         raise NotImplementedError
 
-    def step(self) -> None:
-        """One step of every parameter that has a gradient; all that step alike in one run."""
+    def step(self, scaling: Array | None = None) -> None:
+        """One step of every parameter that has a gradient; all that step alike in one run.
+
+        `scaling` is what `core.amp.GradScaler` gives: gradients are scaled back, or the step is
+        left out.
+        """
         for group in self.param_groups:
-            runs: dict[tuple[Any, ...], list[Piece]] = {}
+            runs: dict[tuple[Any, ...], tuple[list[Piece], list[State]]] = {}
             stepped = [param for param in group["params"] if param.grad is not None]
             for param in stepped:
                 state, gradient = self.state.setdefault(param, {}), param.grad.data
                 numbers = self._numbers(state, group)
                 arrays = (self._array(param.data, state, *each) for each in self._averages(group))
                 run = kernels.of(param.data, gradient), numbers
-                runs.setdefault(run, []).append((param.data, gradient, *arrays))
-            for (backend, numbers), pieces in runs.items():
-                getattr(backend, self.rule)(pieces, numbers)
+                pieces, states = runs.setdefault(run, ([], []))
+                pieces.append((param.data, gradient, *arrays))
+                states.append(state)
+            for (backend, numbers), (pieces, states) in runs.items():
+                self._run(backend, pieces, numbers, scaling)
+                replay.on_replay(partial(self._numbers_again, states, group))
             for param in stepped:
                 param.written()
+
+    def _run(self, backend: Any, pieces: list[Piece], numbers: Any, scaling: Array | None) -> None:
+        if scaling is not None and not hasattr(backend, "SCALED"):
+            pieces, scaling = unscaled(pieces, scaling), None
+        more = () if scaling is None else (scaling,)
+        if pieces:
+            getattr(backend, self.rule)(pieces, numbers, *more)
+
+    def _numbers_again(self, states: Sequence[State], group: Group) -> tuple[Any, ...]:
+        """The numbers of one more step of parameters that step alike."""
+        numbers: tuple[Any, ...] = ()
+        for state in states:
+            numbers = self._numbers(state, group)
+        return numbers
 
     def _array(
         self, param: Array, state: State, name: str, used: bool, first: float

@@ -23,23 +23,18 @@ from core.training.average import MovingAverage
 from core.training.interrupt import interruptible
 from core.training.progress import Progress
 from core.training.run import BEST, LAST, Run
-
-Figures = dict[str, float]
-# The model and a batch in; the loss, and figures of the batch to show beside it, out.
-Forward = Callable[[nn.Module, Any], tuple[Tensor, Mapping[str, float]]]
+from core.training.step import Figures, Forward, TrainingStep, numbers
 
 
 def classification(
     model: nn.Module, batch: Any, *, label_smoothing: float = 0.0
 ) -> tuple[Tensor, Figures]:
     """The `Forward` of a classifier: cross entropy and accuracy of a batch (inputs, labels)."""
-    inputs, labels = batch
     device = next(model.parameters()).device
-    logits = model(Tensor(dev.to_device(inputs, device)))
-    target = dev.to_device(labels, device)
+    inputs, target = (dev.to_device(part, device) for part in batch)
+    logits = model(Tensor(inputs))
     loss = F.cross_entropy(logits, target, label_smoothing=label_smoothing)
-    right = logits.numpy().argmax(axis=1) == labels
-    return loss, {"accuracy": float(right.mean())}
+    return loss, {"accuracy": (logits.data.argmax(axis=1) == target).mean()}
 
 
 def evaluate(model: nn.Module, loader: Iterable[Any], forward: Forward) -> Figures:
@@ -54,7 +49,7 @@ def evaluate(model: nn.Module, loader: Iterable[Any], forward: Forward) -> Figur
         with no_grad():
             for batch in loader:
                 loss, figures = forward(model, batch)
-                mean.add({"loss": loss.item(), **figures}, len(batch[0]))
+                mean.add(numbers({"loss": loss, **figures}), len(batch[0]))
     finally:
         model.train(was_training)
     return mean.figures()
@@ -128,6 +123,9 @@ class Trainer:
     clip_norm: float | None = None
     """Scale gradients down to this norm when theirs is larger."""
 
+    graph: bool = False
+    """Record the step on a GPU as one CUDA graph: `forward` must read nothing back."""
+
     average: MovingAverage | None = None
     """An average of the weights; it is then what is evaluated and kept as the best."""
 
@@ -179,6 +177,9 @@ class Trainer:
         """
         if resume:
             self._resume()
+        step = TrainingStep(
+            self.model, self.optimizer, self.forward, clip_norm=self.clip_norm, graph=self.graph
+        )
         progress = Progress(
             epochs=epochs,
             steps_per_epoch=len(self.loader),
@@ -191,15 +192,9 @@ class Trainer:
                 self.model.train()
                 start, samples = time.perf_counter(), 0
                 for batch in self.loader:
-                    loss, figures = self.forward(self.model, batch)
-                    shown = {"loss": loss.item(), **figures}
+                    shown = step(batch)
                     if not math.isfinite(shown["loss"]):
                         self._stop_at_nan(f"the loss is {shown['loss']}")
-                    self.optimizer.zero_grad()
-                    loss.backward()
-                    if self.clip_norm is not None:
-                        nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
-                    self.optimizer.step()
                     if self.schedule is not None and self.schedule_per == "step":
                         self.schedule.step()
                     if self.average is not None:

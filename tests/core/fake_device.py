@@ -3,18 +3,39 @@
 It offers what CuPy 14 offers and nothing else, and behaves as CuPy does where that differs
 from NumPy: reductions and indexing give 0-d arrays, results of element-wise functions are
 laid out in C order unless `out=` says otherwise, and no NumPy array is taken by accident.
-`from_host` and `to_host` are the tests' own way over; `fake.transfers` counts `.get()`.
+Kernels in CUDA C++ run through an emulator where there is a C++ compiler.
+`from_host`, `placed` and `to_host` are the tests' own way over; `fake.transfers` counts `.get()`.
+
+With OPENBOOK_TEST_DEVICE=cuda these three give and take the arrays of a real GPU instead, and
+nothing is counted: the same tests then show what the kernels compute there.
 """
 
 from __future__ import annotations
 
+import ctypes
+import os
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
+from core import device as dev
 from core.device import register_array_type
+from tests.core import cuda_emulator
+
+ON_GPU = os.environ.get("OPENBOOK_TEST_DEVICE") == "cuda"
+
+# For tests of kernels in CUDA C++.
+needs_kernels = [
+    pytest.mark.device,
+    pytest.mark.skipif(
+        not ON_GPU and not cuda_emulator.available(), reason="needs a C++ compiler"
+    ),
+]
+# For tests of the strict device itself.
+needs_strict = pytest.mark.skipif(ON_GPU, reason="shows how strict the device without a GPU is")
 
 UFUNCS = """
     abs absolute add arctan arctan2 bitwise_and bitwise_or bitwise_xor cbrt ceil copysign cos
@@ -104,6 +125,8 @@ class FakeArray:
     nbytes = property(lambda self: self._array.nbytes)
     flags = property(lambda self: self._array.flags)
     T = property(lambda self: FakeArray(self._array.T))
+    # The address, which kernels are given.
+    data = property(lambda self: SimpleNamespace(ptr=self._array.ctypes.data))
 
     def get(self) -> np.ndarray:
         """A copy on the host, asked for by name."""
@@ -278,6 +301,8 @@ class FakeModule:
             sliding_window_view=_function_of(np.lib.stride_tricks.sliding_window_view),
         )
         self.lib = SimpleNamespace(stride_tricks=strides)
+        if cuda_emulator.available():
+            self.RawModule = cuda_emulator.RawModule
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"the strict device has no {name}: does CuPy?")
@@ -308,15 +333,42 @@ fake: Any = FakeModule()
 
 def register() -> None:
     """Make the core know the device (there is no way back, and no need for one)."""
-    register_array_type(FakeArray, fake)
+    if ON_GPU:
+        dev.cuda_module()
+    else:
+        register_array_type(FakeArray, fake)
 
 
-def from_host(array: np.ndarray) -> FakeArray:
+def from_host(array: np.ndarray) -> Any:
     """A device array with the values and the layout of `array`."""
-    return FakeArray(np.array(array, order="K"))
+    return placed(np.array(array, order="K"))
 
 
-def to_host(array: FakeArray) -> np.ndarray:
+def placed(array: np.ndarray) -> Any:
+    """A device array that lies in memory as `array` does, gaps and backward axes too.
+
+    It shares the memory of `array` on the device without a GPU.
+    """
+    return _on_gpu(array) if ON_GPU else FakeArray(array)
+
+
+def to_host(array: Any) -> np.ndarray:
     """The values of a device array; not counted as a transfer."""
+    if ON_GPU:
+        assert dev.device_of(array) == "cuda", f"a {type(array).__name__} came back from the GPU"
+        return dev.to_host(array)
     assert type(array) is FakeArray, f"a {type(array).__name__} came back from the device"
     return array._array
+
+
+def _on_gpu(array: np.ndarray) -> Any:
+    """A copy of the stretch of memory that `array` lies in, seen through its strides."""
+    cupy = dev.cuda_module()
+    if not array.size:
+        return cupy.empty(array.shape, array.dtype)
+    reach = [stride * (n - 1) for stride, n in zip(array.strides, array.shape, strict=True)]
+    before = -sum(r for r in reach if r < 0)
+    count = before + sum(r for r in reach if r > 0) + array.itemsize
+    stretch = ctypes.string_at(array.ctypes.data - before, count)
+    memory = cupy.asarray(np.frombuffer(stretch, np.uint8)).data + before
+    return cupy.ndarray(array.shape, array.dtype, memory, array.strides)

@@ -41,9 +41,12 @@ from core.kernels.reference.loss import (
 from core.kernels.reference.norm import (
     batch_moments,
     batch_norm_backward,
+    batch_norm_gradients,
     batch_norm_sums,
+    batch_statistics,
     channel_scale_backward,
     channel_sums,
+    given_statistics,
     moments,
     response_base,
     response_norm,
@@ -52,7 +55,16 @@ from core.kernels.reference.norm import (
     standardise,
     standardise_backward,
 )
-from core.kernels.reference.optim import adagrad, adam, rmsprop, scale_, sgd, square_sum
+from core.kernels.reference.optim import (
+    adagrad,
+    adam,
+    adjust_scale,
+    find_overflow,
+    rmsprop,
+    scale_,
+    sgd,
+    square_sum,
+)
 from core.kernels.reference.pool import (
     avg_pool,
     avg_pool_backward,
@@ -85,6 +97,8 @@ from core.kernels.reference.resample import resample, resample_backward
 __all__ = [
     "adagrad",
     "adam",
+    "adjust_scale",
+    "find_overflow",
     "rmsprop",
     "scale_",
     "sgd",
@@ -137,7 +151,10 @@ __all__ = [
     "resample_backward",
     "batch_moments",
     "batch_norm_backward",
+    "batch_norm_gradients",
     "batch_norm_sums",
+    "batch_statistics",
+    "given_statistics",
     "channel_scale_backward",
     "channel_sums",
     "moments",

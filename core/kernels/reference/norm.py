@@ -7,6 +7,8 @@ backward pass is the input and these statistics; the normalised values are compu
 from __future__ import annotations
 
 import math
+import sys
+from typing import Any
 
 from core.device import Array, array_module
 from core.kernels.layout import channels_last, empty, is_channels_last, ufunc, zeros
@@ -14,6 +16,9 @@ from core.kernels.reference.activation import relu_, relu_backward
 
 # Values that are summed in their own dtype.
 _BLOCK = 4096
+
+Running = tuple[Array, Array] | None
+Statistics = tuple[Array, Array, Array]
 
 
 def channel_sums(x: Array) -> Array:
@@ -92,6 +97,77 @@ def batch_norm_backward(
     gx -= _channels(sums[0] / count, x)
     gx *= _channels(scale, x)
     return gx
+
+
+def statistics_by(
+    k: Any, x: Array, weight: Array | None, running: Running, momentum: float, eps: float
+) -> Statistics:
+    """`batch_statistics` with the kernels of `k`."""
+    count = x.size // x.shape[1]
+    mean, var = k.batch_moments(x)
+    if running is not None:
+        for old, new in zip(running, (mean, var * (count / (count - 1))), strict=True):
+            old *= 1 - momentum
+            old += (momentum * new).astype(old.dtype)
+    return _scaled(mean, var, weight, eps)
+
+
+def batch_statistics(
+    x: Array, weight: Array | None, running: Running, momentum: float, eps: float
+) -> Statistics:
+    """(mean, 1 / deviation, that times the weight) of each channel of x, all float64.
+
+    The running mean and variance move towards x's in place, the variance unbiased.
+    """
+    return statistics_by(_THIS, x, weight, running, momentum, eps)
+
+
+def given_statistics(mean: Array, var: Array, weight: Array | None, eps: float) -> Statistics:
+    """As `batch_statistics`, of a mean and a variance that are given."""
+    return _scaled(mean.astype("float64"), var.astype("float64"), weight, eps)
+
+
+def _scaled(mean: Array, var: Array, weight: Array | None, eps: float) -> Statistics:
+    rstd = (var + eps) ** -0.5
+    return mean, rstd, rstd if weight is None else rstd * weight
+
+
+def gradients_by(
+    k: Any,
+    gy: Array,
+    x: Array,
+    mean: Array,
+    rstd: Array,
+    scale: Array,
+    y: Array | None,
+    needs: tuple[bool, bool, bool],
+    affine: Any,
+) -> tuple[Array | None, Array | None, Array | None]:
+    """`batch_norm_gradients` with the kernels of `k`."""
+    sums = k.batch_norm_sums(gy, x, mean, y)
+    return (
+        k.batch_norm_backward(gy, x, mean, rstd, scale, sums, y) if needs[0] else None,
+        (sums[1] * rstd).astype(affine) if needs[1] else None,
+        sums[0].astype(affine) if needs[2] else None,
+    )
+
+
+def batch_norm_gradients(
+    gy: Array,
+    x: Array,
+    mean: Array,
+    rstd: Array,
+    scale: Array,
+    y: Array | None,
+    needs: tuple[bool, bool, bool],
+    affine: Any,
+) -> tuple[Array | None, Array | None, Array | None]:
+    """The gradients, where `needs` says so, for the input, the weight and the bias.
+
+    That for the input, of statistics that are its own, is `batch_norm_backward`; y is the result
+    of a fused ReLU, `affine` the dtype of weight and bias.
+    """
+    return gradients_by(_THIS, gy, x, mean, rstd, scale, y, needs, affine)
 
 
 def channel_scale_backward(gy: Array, scale: Array) -> Array:
@@ -180,3 +256,6 @@ def _channel_window(x: Array, size: int, before: int) -> Array:
         if first < last:
             total[:, first:last] += x[:, first + offset : last + offset]
     return total
+
+
+_THIS = sys.modules[__name__]

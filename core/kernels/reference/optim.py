@@ -159,6 +159,38 @@ def square_sum(arrays: Sequence[Array]) -> Array:
     return module.stack([(a * a).sum(dtype="f8") for a in wide]).sum()
 
 
+def find_overflow(gradients: Sequence[Array], scaling: Array) -> None:
+    """Set scaling[1] to 1 where a value is infinite or no number; see `core.amp.GradScaler`."""
+    module = array_module(scaling)
+    for gradient in gradients:
+        wrong = module.logical_not(module.isfinite(gradient).all())
+        scaling[1] = module.maximum(scaling[1], wrong)
+
+
+def adjust_scale(
+    state: Array, scaling: Array, growth: float, backoff: float, interval: int
+) -> None:
+    """Shrink the scale, state[0], after an overflow; let it grow after `interval` steps.
+
+    scaling is then what the next step reads: (1 / scale, no overflow).
+    """
+    module, overflow = array_module(state), scaling[1] > 0
+    age = module.where(overflow, 0, state[1] + 1)
+    grown = age >= interval
+    factor = module.where(overflow, backoff, module.where(grown, growth, 1.0))
+    state[0] *= factor.astype(state.dtype)
+    state[1] = module.where(grown, 0, age)
+    scaling[0], scaling[1] = 1 / state[0], 0
+
+
+def unscaled(pieces: Sequence[Piece], scaling: Array) -> list[Piece]:
+    """Pieces whose gradients are scaled back; none after an overflow, for which it waits."""
+    if float(scaling[1]) > 0:
+        return []
+    factor = float(scaling[0])
+    return [(piece[0], piece[1] * piece[1].dtype.type(factor), *piece[2:]) for piece in pieces]
+
+
 def scale_(arrays: Sequence[Array], factor: Array) -> None:
     """Multiply every array by the 0-d `factor`, in place."""
     for array in arrays:

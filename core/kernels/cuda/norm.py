@@ -1,0 +1,212 @@
+"""Statistics of channels, batch normalisation, and biases, on rows of channels."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from core.device import Array, array_module
+from core.kernels.cuda.launch import THREADS, Source, aligned
+from core.kernels.layout import as_layout_of, channels_first, channels_last, empty, to_channels_last
+from core.kernels.reference import norm as reference
+from core.kernels.reference.norm import Running
+
+_SOURCE = Source("norm.cu")
+_BLOCKS = 1024  # that work on partial sums
+
+
+def is_rows(x: Array) -> bool:
+    """Whether x (N, C, *S) lies in memory as rows of its channels."""
+    return bool(x.flags.c_contiguous if x.ndim == 2 else channels_last(x).flags.c_contiguous)
+
+
+def batch_moments(x: Array) -> tuple[Array, Array]:
+    """See the reference."""
+    if not is_rows(x):
+        return reference.batch_moments(x)
+    statistics = _batch_statistics(x, None, None, 0.0, 0.0)
+    return statistics[0], statistics[1]
+
+
+def batch_statistics(
+    x: Array, weight: Array | None, running: Running, momentum: float, eps: float
+) -> tuple[Array, Array, Array]:
+    """See the reference."""
+    wide = _wide(x)
+    if any(a.dtype != wide for a in running or ()):
+        return reference.statistics_by(_THIS, x, weight, running, momentum, eps)
+    x = _rows_of(x)
+    out = _batch_statistics(x, weight, running, momentum, eps)
+    return out[0], out[2], out[3]
+
+
+def _batch_statistics(
+    x: Array, weight: Array | None, running: Running, momentum: float, eps: float
+) -> Array:
+    partial, rows, channels = _tiles("moment_tiles", x, x)
+    out = array_module(x).empty((4, channels), np.float64)
+    means = (None, None) if running is None else running
+    numbers = np.float64(momentum), np.float64(eps)
+    factor = None if weight is None else weight.astype(_wide(x), copy=False)
+    arrays = (x, partial, rows, channels, partial.shape[2], factor, *means)
+    _SOURCE.launch("batch_statistics", x, channels, 128, *arrays, *numbers, out)
+    return out
+
+
+def given_statistics(
+    mean: Array, var: Array, weight: Array | None, eps: float
+) -> tuple[Array, Array, Array]:
+    """See the reference."""
+    if weight is not None and weight.dtype != mean.dtype:
+        return reference.given_statistics(mean, var, weight, eps)
+    out = array_module(mean).empty((4, mean.size), np.float64)
+    _SOURCE.each("given_statistics", mean, mean.size, mean, var, weight, np.float64(eps), out)
+    return out[0], out[2], out[3]
+
+
+def scale_channels(
+    x: Array, mean: Array, scale: Array, shift: Array | None, relu: bool = False
+) -> Array:
+    """See the reference."""
+    if not is_rows(x):
+        return reference.scale_channels(x, mean, scale, shift, relu)
+    y = empty(x.shape, x.dtype, x)
+    if shift is not None:
+        shift = shift.astype(_wide(x), copy=False)
+    _over("scale", x, x, y, x.shape[1], mean, scale, shift, relu)
+    return y
+
+
+def channel_sums(x: Array) -> Array:
+    """See the reference."""
+    if not is_rows(x):
+        return reference.channel_sums(x)
+    return _totals(x, None, None, None)[0]
+
+
+def batch_norm_sums(
+    gy: Array, x: Array, mean: Array, y: Array | None = None
+) -> tuple[Array, Array]:
+    """See the reference."""
+    sums = _totals(_rows_of(gy), _rows_of(x), mean, y if y is None else _rows_of(y))
+    return sums[0], sums[1]
+
+
+def batch_norm_backward(
+    gy: Array,
+    x: Array,
+    mean: Array,
+    rstd: Array,
+    scale: Array,
+    sums: tuple[Array, Array],
+    y: Array | None = None,
+) -> Array:
+    """See the reference."""
+    both = array_module(gy).stack([sums[0], sums[1]])
+    return _input_gradient(gy, x, mean, rstd, scale, both, y)
+
+
+def batch_norm_gradients(
+    gy: Array,
+    x: Array,
+    mean: Array,
+    rstd: Array,
+    scale: Array,
+    y: Array | None,
+    needs: tuple[bool, bool, bool],
+    affine: Any,
+) -> tuple[Array | None, Array | None, Array | None]:
+    """See the reference."""
+    module, channels = array_module(gy), x.shape[1]
+    gy, rows = _rows_of(gy), _rows_of(x)
+    seen = None if y is None else _rows_of(y)
+    sums = _totals(gy, rows, mean, seen)
+    gw, gb = (module.empty(channels, _wide(x)) if needed else None for needed in needs[1:])
+    if gw is not None or gb is not None:
+        _SOURCE.each("affine_gradients", gy, channels, sums, rstd, gw, gb)
+    gw, gb = (g if g is None else g.astype(affine, copy=False) for g in (gw, gb))
+    gx = _input_gradient(gy, rows, mean, rstd, scale, sums, seen) if needs[0] else None
+    return gx if gx is None else as_layout_of(gx, x), gw, gb
+
+
+def channel_scale_backward(gy: Array, scale: Array) -> Array:
+    """See the reference."""
+    if not is_rows(gy):
+        return reference.channel_scale_backward(gy, scale)
+    gx, zeros = empty(gy.shape, gy.dtype, gy), array_module(gy).zeros(gy.shape[1], np.float64)
+    _over("scale", gy, gy, gx, gy.shape[1], zeros, scale, None, False)
+    return gx
+
+
+def add_bias(y: Array, bias: Array, relu: bool = False) -> None:
+    """See the reference; with `relu` the positive part, in the same pass."""
+    if is_rows(y):
+        _over("bias", y, y, y.shape[1], bias, relu)
+        return
+    y += bias.reshape(1, -1, *(1,) * (y.ndim - 2))
+    if relu:
+        array_module(y).maximum(y, 0, out=y)
+
+
+def bias_gradient(gy: Array) -> Array:
+    """See the reference."""
+    if not is_rows(gy):
+        return gy.sum(axis=(0, *range(2, gy.ndim)))
+    return channel_sums(gy).astype(gy.dtype)
+
+
+def _wide(x: Array) -> Any:
+    """The dtype of what belongs to a channel: that of sums of values of x."""
+    return np.float64 if x.dtype == np.float64 else np.float32
+
+
+def _rows_of(x: Array) -> Array:
+    """x (N, C, *S), as rows of channels in memory; a copy where it is not so."""
+    if is_rows(x):
+        return x
+    if x.ndim == 2:
+        return array_module(x).ascontiguousarray(x)
+    return channels_first(to_channels_last(x))
+
+
+def _input_gradient(
+    gy: Array, x: Array, mean: Array, rstd: Array, scale: Array, sums: Array, y: Array | None
+) -> Array:
+    gy, x, y = _rows_of(gy), _rows_of(x), y if y is None else _rows_of(y)
+    gx, channels = empty(x.shape, x.dtype, x), x.shape[1]
+    _over("backward", x, gy, x, y, gx, x.size // channels, channels, mean, rstd, scale, sums)
+    return gx
+
+
+def _over(kernel: str, x: Array, *args: Any) -> None:
+    """Run a kernel over the values of x, many at a time where its channels divide into packs."""
+    lanes = 16 // x.dtype.itemsize
+    if x.shape[1] % lanes or not aligned(x, *args):
+        _SOURCE.each(f"{kernel}_values", x, x.size, *args)
+    else:
+        _SOURCE.each(f"{kernel}_packs", x, x.size // lanes, *args)
+
+
+def _totals(gy: Array, x: Array | None, mean: Array | None, y: Array | None) -> Array:
+    """(2, C) float64: the sums over rows of gy and of gy * (x - mean), gy where y is positive."""
+    partial, _, channels = _tiles("gradient_tiles", gy, gy, x, y, mean)
+    out = array_module(gy).empty((2, channels), np.float64)
+    _SOURCE.launch("totals", gy, channels, 128, partial, channels, partial.shape[2], out)
+    return out
+
+
+def _tiles(kernel: str, x: Array, *args: Any) -> tuple[Array, int, int]:
+    """Partial sums (2, C, blocks) of rows of channels; with the number of rows and channels."""
+    channels = x.shape[1]
+    rows = x.size // channels
+    width = min(32, 1 << max(0, channels - 1).bit_length())
+    across, at_once = -(-channels // width), THREADS // width
+    down = max(1, min(-(-rows // (4 * at_once)), _BLOCKS // across))
+    partial = array_module(x).empty((2, channels, down), np.float64)
+    _SOURCE.launch(kernel, x, (across, down), THREADS, *args, rows, channels, width, partial)
+    return partial, rows, channels
+
+
+_THIS = sys.modules[__name__]
