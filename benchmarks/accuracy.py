@@ -18,7 +18,7 @@ import numpy as np
 import core
 from benchmarks import networks
 from core import recipes
-from core.cli import run_command
+from core.cli import resolve_device, run_command
 from core.data import DataLoader
 from core.kernels.threads import get_num_threads
 from core.recipes import RecipeOptions
@@ -67,8 +67,13 @@ def main(options: Options) -> dict[str, Any]:
     test = assemble.dataset(options, "test", options.data_root)
     train, held_out = assemble.hold_out(assemble.dataset(options, "train", options.data_root))
     run = Run.create(options.out, "benchmarks", "accuracy", options)
-    training = Training(options, twin(options.model, assemble.network(options, train)))
-    loader = assemble.loader(options, train, options.seed)
+    device = resolve_device(options.device)
+    # As the precision of this core: products and convolutions alike.
+    torch.backends.cuda.matmul.allow_tf32 = options.precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = options.precision == "tf32"
+    model = twin(options.model, assemble.network(options, train)).to(device)
+    training = Training(options, model, device)
+    loader = assemble.loader(options, train, options.seed, device)
     training.start(len(loader))
     if options.resume:
         loader.set_epoch(training.load(run))
@@ -97,12 +102,13 @@ def main(options: Options) -> dict[str, Any]:
 class Training:
     """A PyTorch model, its optimiser and schedule, and the best weights so far."""
 
-    def __init__(self, options: Options, model: Any) -> None:
+    def __init__(self, options: Options, model: Any, device: str = "cpu") -> None:
         import torch
         from torch.optim import lr_scheduler
 
         self.options = options
         self.model = model
+        self.device = device
         # What has the same name means the same: the recipe is read as our own trainer reads it.
         self._optim = SimpleNamespace(
             SGD=torch.optim.SGD,
@@ -129,8 +135,8 @@ class Training:
         self.model.train()
         total = right = samples = 0.0
         for images, labels in loader:
-            target = torch.from_numpy(labels)
-            logits = self.model(_pictures(images))
+            target = torch.from_numpy(labels).to(self.device)
+            logits = self.model(_pictures(images).to(self.device))
             loss = torch.nn.functional.cross_entropy(
                 logits, target, label_smoothing=self.options.label_smoothing
             )
@@ -153,7 +159,7 @@ class Training:
         with torch.inference_mode():
             for start in range(0, len(data), batch_size):
                 images = data.images[start : start + batch_size].astype(np.float32) / 255
-                predicted = self.model(_pictures(images)).argmax(1).numpy()
+                predicted = self.model(_pictures(images).to(self.device)).argmax(1).cpu().numpy()
                 right += int((predicted == data.labels[start : start + batch_size]).sum())
         return right / len(data)
 
@@ -203,7 +209,7 @@ def _arrays(value: Any) -> Any:
     """`value` with arrays for its tensors."""
     import torch
 
-    return _each(value, lambda item: item.numpy() if isinstance(item, torch.Tensor) else item)
+    return _each(value, lambda item: item.cpu().numpy() if isinstance(item, torch.Tensor) else item)
 
 
 def _tensors(value: Any) -> Any:

@@ -31,5 +31,5 @@ def generator_loss(kind: Loss, made: Tensor) -> Tensor:
 
 
 def _taken_as(logits: Tensor, target: float) -> Tensor:
-    wanted = dev.to_device(np.full(logits.shape, target, np.float32), logits.device)
+    wanted = dev.array_module(logits.data).full(logits.shape, target, np.float32)
     return F.binary_cross_entropy_with_logits(logits, Tensor(wanted))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from core import Tensor, nn
 from core import device as dev
 from core import functional as F
@@ -120,8 +118,8 @@ def _one_hot(labels: Any, classes: int, like: Tensor) -> Tensor:
     if labels is None or len(labels) != len(like):
         given = "none" if labels is None else str(len(labels))
         raise ValueError(f"labels: {given} for {len(like)} samples of a class-conditional network")
-    rows = np.eye(classes, dtype=np.float32)[np.asarray(labels)]
-    return Tensor(dev.to_device(rows, like.device))
+    module = dev.array_module(like.data)
+    return Tensor((module.asarray(labels)[:, None] == module.arange(classes)).astype(dev.float32))
 
 
 def _start(network: nn.Module) -> None:

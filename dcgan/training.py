@@ -18,11 +18,13 @@ from core import device as dev
 from core import functional as F
 from core.data.images import Picture
 from core.data.loader import DataLoader
+from core.device import Array
 from core.training import checkpoint
 from core.training.average import MovingAverage, update_bn
 from core.training.interrupt import interruptible
 from core.training.progress import Progress
 from core.training.run import LAST, Run
+from core.training.step import Recorded, numbers
 from dcgan.artist import Artist, Noise, noise
 from dcgan.losses import discriminator_loss, generator_loss
 from dcgan.metrics import diversity
@@ -76,6 +78,7 @@ class Duel:
         self.average = None
         if self.recipe.average is not None:
             self.average = MovingAverage(self.generator, self.recipe.average)
+        self._recorded = Recorded(self._play, next(self.generator.parameters()).device)
         self.fixed = noise(WATCHED, self.generator.latent, self.seed)
         self._sums: defaultdict[str, float] = defaultdict(float)
         self._steps_summed = 0
@@ -92,13 +95,21 @@ class Duel:
 
         `real` and `made` are its mean probabilities, `d_gradient` and `g_gradient` the norms.
         """
+        points = noise(len(pictures), self.generator.latent, (self.seed, self.step))
+        told = (labels,) if self.generator.classes else ()
         self.generator.train()
         self.discriminator.train()
-        told = labels if self.generator.classes else None
-        device = next(self.generator.parameters()).device
-        points = noise(len(pictures), self.generator.latent, (self.seed, self.step))
-        made = self.generator(Tensor(dev.to_device(points, device)), told)
-        real = self.discriminator(Tensor(dev.to_device(pictures, device)), told)
+        figures = numbers(self._recorded(points, pictures, *told))
+        for name in ("discriminator", "generator"):
+            self._need_numbers(name, figures[f"{name[0]}_loss"], figures[f"{name[0]}_gradient"])
+        if self.average is not None:
+            self.average.update()
+        return figures
+
+    def _play(self, points: Array, pictures: Array, told: Array | None = None) -> dict[str, Tensor]:
+        """The step itself, on the device; see `play`."""
+        made = self.generator(Tensor(points), told)
+        real = self.discriminator(Tensor(pictures), told)
         fake = self.discriminator(made.detach(), told)
         d_loss = discriminator_loss(self.recipe.loss, real, fake, self.recipe.label_smoothing)
         d_gradient = self._learn("discriminator", d_loss)
@@ -109,27 +120,30 @@ class Duel:
             g_gradient = self._learn("generator", g_loss)
         finally:
             self.discriminator.requires_grad_(True)
-        if self.average is not None:
-            self.average.update()
         return {
-            "d_loss": d_loss.item(),
-            "g_loss": g_loss.item(),
-            "real": float(F.mean(F.sigmoid(real.detach())).item()),
-            "made": float(F.mean(F.sigmoid(fake.detach())).item()),
+            "d_loss": d_loss.detach(),
+            "g_loss": g_loss.detach(),
+            "real": F.mean(F.sigmoid(real.detach())),
+            "made": F.mean(F.sigmoid(fake.detach())),
             "d_gradient": d_gradient,
             "g_gradient": g_gradient,
         }
 
-    def _learn(self, name: str, loss: Tensor) -> float:
+    def _learn(self, name: str, loss: Tensor) -> Tensor:
+        """One step of a network; the norm of its gradient."""
         network, optimizer = self._networks()[name], self._optimizers[name]
         optimizer.zero_grad()
         loss.backward()
         # A norm without end: nothing is clipped, only measured.
-        norm = float(nn.utils.clip_grad_norm_(network.parameters(), math.inf).item())
-        if not (math.isfinite(norm) and math.isfinite(loss.item())):
-            self._stop_at_nan(f"the {name}'s loss is {loss.item()}, its gradient {norm}")
+        norm = nn.utils.clip_grad_norm_(network.parameters(), math.inf)
+        if loss.device == "cpu":  # a GPU is not waited for here
+            self._need_numbers(name, loss.item(), norm.item())
         optimizer.step()
         return norm
+
+    def _need_numbers(self, name: str, loss: float, norm: float) -> None:
+        if not (math.isfinite(norm) and math.isfinite(loss)):
+            self._stop_at_nan(f"the {name}'s loss is {loss}, its gradient {norm}")
 
     # ------------------------------------------------------------------ the loop
 

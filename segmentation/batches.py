@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from core.data import augment
 from core.data.augment import Batch
 from core.data.images import Picture, resize
-from core.data.loader import DataLoader
+from core.data.loader import DataLoader, workers_for
 from core.data.rng import Draws
 from core.models.backbone import normalised
 from segmentation.data import SegmentationData
@@ -101,9 +101,11 @@ def augmentation(recipe: Recipe) -> list[augment.Transform]:
     return changes
 
 
-def training_batches(data: SegmentationData, recipe: Recipe, seed: int) -> DataLoader:
-    """Shuffled batches of changed pictures."""
-    return _loader(data, recipe, augmentation(recipe), seed, shuffle=True)
+def training_batches(
+    data: SegmentationData, recipe: Recipe, seed: int, device: str = "cpu"
+) -> DataLoader:
+    """Shuffled batches of changed pictures for a network on `device`."""
+    return _loader(data, recipe, augmentation(recipe), seed, shuffle=True, device=device)
 
 
 def statistics_batches(data: SegmentationData, recipe: Recipe) -> DataLoader:
@@ -118,6 +120,7 @@ def _loader(
     changes: Sequence[augment.Transform],
     seed: int,
     shuffle: bool,
+    device: str = "cpu",
 ) -> DataLoader:
     return DataLoader(
         Samples(data, recipe.scale),
@@ -126,4 +129,5 @@ def _loader(
         seed=seed,
         collate=Collate(recipe.crop or (LEAST_SIDE, LEAST_SIDE)),
         transform=Changed(changes),
+        workers=workers_for(device),
     )

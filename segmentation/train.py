@@ -176,14 +176,15 @@ class PixelLoss:
     """
 
     def __init__(self, balance: NDArray[np.float32] | None, label_smoothing: float = 0.0) -> None:
-        self._balance = balance
+        self._balance: dev.Array | None = balance
         self._smoothing = label_smoothing
 
     def __call__(self, model: nn.Module, batch: Inputs) -> tuple[Tensor, Figures]:
+        batch = tuple(dev.to_device(part, next(model.parameters()).device) for part in batch)
         loss, logits = self.of(model, batch)
         labels = batch[1]
-        right = logits.numpy().argmax(axis=1) == labels
-        return loss, {"accuracy": float(right.sum() / max(1, (labels != VOID).sum()))}
+        right = (logits.data.argmax(axis=1) == labels).sum()
+        return loss, {"accuracy": right / (labels != VOID).sum().clip(1)}
 
     def of(self, model: nn.Module, batch: Inputs) -> tuple[Tensor, Tensor]:
         """The loss, and the logits (N, C, H, W)."""
@@ -192,11 +193,16 @@ class PixelLoss:
         loss = F.cross_entropy(
             logits,
             dev.to_device(batch[1], device),
-            None if self._balance is None else dev.to_device(self._balance, device),
+            self._balance_on(device),
             VOID,
             label_smoothing=self._smoothing,
         )
         return loss, logits
+
+    def _balance_on(self, device: str) -> dev.Array | None:
+        if self._balance is not None and dev.device_of(self._balance) != device:
+            self._balance = dev.to_device(self._balance, device)
+        return self._balance
 
 
 def watch(model: nn.Module, batches: Iterable[Inputs], forward: PixelLoss, classes: int) -> Figures:
@@ -207,7 +213,7 @@ def watch(model: nn.Module, batches: Iterable[Inputs], forward: PixelLoss, class
         for batch in batches:
             loss, logits = forward.of(model, batch)
             losses.append(loss.item())
-            predicted = logits.numpy().argmax(axis=1).astype(np.uint8)
+            predicted = dev.to_host(logits.data.argmax(axis=1)).astype(np.uint8)
             matrix += confusion_matrix(batch[1], predicted, classes)
     model.train(was_training)
     figures = Scores(matrix).figures()
@@ -226,7 +232,8 @@ def _trainer(
     held_out: SegmentationData,
     balance: NDArray[np.float32] | None,
 ) -> Trainer:
-    batches = training_batches(data, options, options.seed)
+    device = next(model.parameters()).device
+    batches = training_batches(data, options, options.seed, device)
     # One at a time: pictures may differ in size.
     watched = DataLoader(
         Samples(held_out, options.scale), 1, collate=Collate(), transform=Changed()
@@ -244,6 +251,7 @@ def _trainer(
         loader=batches,
         forward=forward,
         evaluate=lambda: watch(model, watched, forward, len(data.classes)),
+        graph=True,
         monitor="mIoU",
         schedule=assemble.schedule(options, optimizer, len(batches)),
         schedule_per="step",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,7 +33,8 @@ class DataLoader:
             random numbers for each sample, which depend on (seed, epoch, index) and on nothing
             else. It runs in the loader's thread.
         collate: makes a batch of a list of items; the default is ``default_collate``.
-        prefetch: how many batches a background thread prepares ahead; 0 is none and no thread.
+        prefetch: how many batches are prepared ahead in the background; 0 is none and no thread.
+        workers: how many threads prepare them; see `workers_for`.
 
     An iterator begins at the start of the current epoch (one that was left by ``break`` starts
     again), or, after ``load_state_dict``, where that state was taken. When an epoch is exhausted
@@ -55,6 +57,7 @@ class DataLoader:
         transform: Callable[[Any, Draws], Any] | None = None,
         collate: Callable[[list[Any]], Any] | None = None,
         prefetch: int = 2,
+        workers: int = 1,
     ) -> None:
         self.dataset = dataset
         self.batch_size = _integer("batch_size", batch_size, at_least=1)
@@ -66,7 +69,9 @@ class DataLoader:
         self.drop_last = drop_last
         self.transform = transform
         self.collate = collate
-        self.prefetch = _integer("prefetch", prefetch, at_least=0)
+        self.workers = _integer("workers", workers, at_least=1)
+        ahead = _integer("prefetch", prefetch, at_least=0)
+        self.prefetch = max(ahead, self.workers) if ahead else 0
         self._epoch = 0
         self._position = 0
         self._start = 0
@@ -127,7 +132,7 @@ class DataLoader:
         if not self.prefetch:
             yield from (self._make(epoch, part) for part in parts)
             return
-        worker = ThreadPoolExecutor(1, thread_name_prefix="openbook-loader")
+        worker = ThreadPoolExecutor(self.workers, thread_name_prefix="openbook-loader")
         waiting: deque[Future[Any]] = deque()
         try:
             for part in parts:
@@ -177,6 +182,15 @@ class DataLoader:
             return self.dataset[index]
         except Exception as error:
             raise _named("", np.array([index]), error) from error
+
+
+def workers_for(device: str) -> int:
+    """How many threads should prepare batches for a network on `device`.
+
+    One beside a network on the "cpu", whose kernels a second one would slow; half of the cores, at
+    most 8, where a GPU computes.
+    """
+    return 1 if device == "cpu" else max(1, min(8, (os.cpu_count() or 2) // 2))
 
 
 def default_collate(items: list[Any]) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 from core import data, models, nn, optim
 from core.data import augment, distort
 from core.data.dataset import ArrayDataset, Split
+from core.data.loader import workers_for
 from core.io import weights
 from core.recipes import Optimisation, Recipe
 from core.training.average import MovingAverage
@@ -113,10 +114,16 @@ def transform(recipe: Recipe, image_size: int) -> Callable[..., tuple[Any, Any]]
     return Augmented(changes, recipe.augment_p) if changes else scaled
 
 
-def loader(recipe: Recipe, train: ArrayDataset, seed: int) -> data.DataLoader:
-    """Batches of training pictures, shuffled and changed by `seed`."""
-    changed = transform(recipe, train.images.shape[2])
-    return data.DataLoader(train, recipe.batch_size, shuffle=True, seed=seed, transform=changed)
+def loader(recipe: Recipe, train: ArrayDataset, seed: int, device: str = "cpu") -> data.DataLoader:
+    """Batches of training pictures for a network on `device`, shuffled and changed by `seed`."""
+    return data.DataLoader(
+        train,
+        recipe.batch_size,
+        shuffle=True,
+        seed=seed,
+        transform=transform(recipe, train.images.shape[2]),
+        workers=workers_for(device),
+    )
 
 
 def trainer(
@@ -139,11 +146,13 @@ def trainer(
             recipe.average,
             batches=lambda: loader(recipe, some, seed),
         )
-    batches, steps = loader(recipe, train, seed), optimizer(recipe, model)
+    device = next(model.parameters()).device
+    batches, steps = loader(recipe, train, seed, device), optimizer(recipe, model)
     return Trainer(
         model=model,
         optimizer=steps,
         loader=batches,
+        graph=True,
         forward=partial(classification, label_smoothing=recipe.label_smoothing),
         evaluate=lambda: evaluate(model, validation, classification),
         schedule=schedule(recipe, steps, len(batches)),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from core import device as dev
 from core import nn
 from core.amp import GradScaler, autocast_dtype
+from core.device import Array
 from core.replay import graphed
 from core.tensor import Tensor
 
+R = TypeVar("R")
 Figures = dict[str, float]
 # The model and a batch in; the loss, and figures of the batch to show beside it, out: numbers, or
 # single values that still lie on the device.
@@ -24,9 +26,8 @@ class TrainingStep:
     """Called with a batch it trains the model on it, and returns the loss and the figures.
 
     On the CPU, and on a GPU without `graph`, a loss that is no number changes nothing. With `graph`
-    batches of the first one's shapes run as one CUDA graph, and others as they come; `forward` must
-    then do the same for every batch and read nothing back. In float16 (`core.amp.autocast`) the
-    loss is scaled.
+    batches of the first one's shapes run as one CUDA graph; `forward` must then do the same for
+    every batch and read nothing back. In float16 (`core.amp.autocast`) the loss is scaled.
     """
 
     def __init__(
@@ -42,24 +43,20 @@ class TrainingStep:
         self._clip_norm = clip_norm
         device = next(model.parameters()).device
         self._scaler = GradScaler(device) if autocast_dtype() == dev.float16 else None
-        self._static = _Static(device) if graph and device == "cuda" else None
-        self._graphed: Callable[[], Mapping[str, Any]] = lambda: {}
+        self._recorded = Recorded(self._all, device) if graph and device == "cuda" else None
 
     def __call__(self, batch: Any) -> Figures:
         """See the class."""
-        if self._static is not None and self._static.take(batch):
-            if self._static.is_new:
-                self._graphed = graphed(self._recorded)
-            return numbers(self._graphed())
+        if self._recorded is not None and self._recorded.fits(batch):
+            return numbers(self._recorded(*batch))
         loss, figures = self._forward(self._model, batch)
         shown = numbers({"loss": loss, **figures})
         if math.isfinite(shown["loss"]):
             self._update(loss)
         return shown
 
-    def _recorded(self) -> Mapping[str, Any]:
-        assert self._static is not None
-        loss, figures = self._forward(self._model, self._static.batch)
+    def _all(self, *batch: Array) -> Mapping[str, Any]:
+        loss, figures = self._forward(self._model, batch)
         self._update(loss)
         return {"loss": loss.detach(), **figures}
 
@@ -80,30 +77,43 @@ class TrainingStep:
             self._scaler.update()
 
 
-class _Static:
-    """The arrays on the GPU that a recorded step reads; a batch is written into them."""
+class Recorded(Generic[R]):
+    """`function` of arrays, called with arrays of the host; on a GPU recorded as one CUDA graph.
 
-    def __init__(self, device: str) -> None:
-        self._device = device
+    A recording reads arrays of the GPU which each call's are copied into, through memory that the
+    GPU fetches from by itself. On the "cpu" the function is simply called.
+    """
+
+    def __init__(self, function: Callable[..., R], device: str) -> None:
+        self._function, self._device = function, device
         self._pinned: tuple[np.ndarray, ...] = ()
-        self.batch: tuple[Any, ...] = ()
-        self.is_new = False
+        self._arrays: tuple[Array, ...] = ()
+        self._graphed: Callable[[], R] | None = None
 
-    def take(self, batch: Any) -> bool:
-        """Copy `batch` to the GPU; False for one that is no tuple of arrays of the first shapes."""
+    def fits(self, batch: Any) -> bool:
+        """Whether `batch` is a tuple of arrays, of the shapes and dtypes of the first one."""
         if not isinstance(batch, tuple) or not all(isinstance(a, np.ndarray) for a in batch):
             return False
-        self.is_new = not self.batch
-        if self.is_new:
+        kinds = [(a.shape, a.dtype) for a in self._pinned]
+        return not kinds or kinds == [(a.shape, a.dtype) for a in batch]
+
+    def __call__(self, *batch: np.ndarray) -> R:
+        """The function's result; that of a recording is overwritten by the next call.
+
+        Raises ValueError for a batch that does not fit the first.
+        """
+        if self._device == "cpu":
+            return self._function(*batch)
+        if not self.fits(batch):
+            raise ValueError("Recorded: a batch has other shapes or dtypes than the first one")
+        if self._graphed is None:
             self._pinned = tuple(_pinned_like(a) for a in batch)
-            self.batch = tuple(dev.to_device(np.ascontiguousarray(a), self._device) for a in batch)
-        kinds = [(a.shape, a.dtype) for a in batch]
-        if kinds != [(a.shape, a.dtype) for a in self._pinned]:
-            return False
-        for source, pinned, target in zip(batch, self._pinned, self.batch, strict=True):
+            self._arrays = tuple(dev.to_device(np.ascontiguousarray(a), "cuda") for a in batch)
+            self._graphed = graphed(lambda: self._function(*self._arrays))
+        for source, pinned, target in zip(batch, self._pinned, self._arrays, strict=True):
             pinned[...] = source
             target.set(pinned)
-        return True
+        return self._graphed()
 
 
 def _pinned_like(array: np.ndarray) -> np.ndarray:

@@ -26,7 +26,10 @@ def _missing() -> str:
     return ""
 
 
-pytestmark = pytest.mark.skipif(bool(_missing()), reason=_missing() or "there is a GPU")
+pytestmark = [
+    pytest.mark.device,
+    pytest.mark.skipif(bool(_missing()), reason=_missing() or "there is a GPU"),
+]
 
 
 def network() -> nn.Sequential:
@@ -163,7 +166,7 @@ def test_weights_to_the_card_and_back() -> None:
     net = network()
     before = {name: (p.numpy().copy(), p.data.strides) for name, p in net.named_parameters()}
     net.to("cuda")
-    assert is_channels_last(net[0].weight.data)  # type: ignore[arg-type]
+    assert is_channels_last(net[0].weight.data)
     net.to("cpu")
     for name, p in net.named_parameters():
         np.testing.assert_array_equal(p.numpy(), before[name][0])

@@ -80,6 +80,7 @@ def test_ufunc_gives_arrays_and_broadcasts() -> None:
     assert layout.ufunc("add", np.ones((3, 1)), np.ones(4)).shape == (3, 4)
 
 
+@pytest.mark.device
 def test_ufunc_keeps_the_layout_on_another_device() -> None:
     fake_device.register()
     x = fake_device.from_host(bench.channels_last(pictures()))

@@ -97,7 +97,7 @@ def test_a_loss_that_is_no_number_leaves_the_last_checkpoint(
 ) -> None:
     learn = Duel._learn
 
-    def poisoned(self: Duel, name: str, loss: Any) -> float:
+    def poisoned(self: Duel, name: str, loss: Any) -> Any:
         return learn(self, name, loss * float("nan") if self.step == 4 else loss)
 
     monkeypatch.setattr(Duel, "_learn", poisoned)
