@@ -4,6 +4,10 @@
 PYTHON ?= python3
 JOBS ?= 2
 PYTEST_ARGS ?=
+# "cuda": the tests of what a GPU computes run on one, and the benchmark is the GPU's.
+DEVICE ?= cpu
+# The version of CUDA that the GPU's driver knows: 12 or 13.
+CUDA ?= 13
 
 # Paths are relative, so that a checkout below a folder with a space in its name works.
 VENV := .venv
@@ -18,6 +22,8 @@ HAS_VENV = $(shell $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null && echo yes
 # The last thing that an installation does is to write its stamp: an interrupted one is repeated.
 STAMP := $(VENV)/installed-$(VERSION)
 BENCH_STAMP := $(VENV)/installed-bench-$(VERSION)
+GPU_STAMP := $(VENV)/installed-cuda$(CUDA)-$(VERSION)
+ON_GPU := $(filter cuda,$(DEVICE))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-peers lint bench clean
@@ -28,8 +34,13 @@ help:  ## list the targets
 demo: $(STAMP)  ## detect objects in held-out pictures with the shipped weights
 	$(PY) -m detection.demo
 
-test: $(STAMP)  ## the test suite: no network, no GPU, no data sets
+test: $(if $(ON_GPU),$(GPU_STAMP),$(STAMP))  ## the test suite: no network, no GPU, no data sets; DEVICE=cuda: on a GPU
+ifneq ($(ON_GPU),)
+	OPENBOOK_TEST_DEVICE=cuda $(PY) -m tests.core.compile_kernels
+	OPENBOOK_TEST_DEVICE=cuda OPENBLAS_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) -W default -m device tests/core $(PYTEST_ARGS)
+else
 	OPENBLAS_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) -m "not data and not peer" $(PYTEST_ARGS)
+endif
 
 test-peers: $(BENCH_STAMP)  ## install PyTorch and compare values and gradients with it
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) -m peer $(PYTEST_ARGS)
@@ -39,8 +50,8 @@ lint: $(STAMP)  ## style and types
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-bench: $(BENCH_STAMP)  ## time the core beside PyTorch
-	$(PY) -m benchmarks
+bench: $(if $(ON_GPU),$(GPU_STAMP),$(BENCH_STAMP))  ## time the core beside PyTorch; DEVICE=cuda: on a GPU
+	$(PY) -m benchmarks$(if $(ON_GPU),.cuda)
 
 clean:  ## remove the environment and everything built; runs/ stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -63,4 +74,8 @@ $(STAMP): pyproject.toml
 
 $(BENCH_STAMP): $(STAMP)
 	$(PY) -m pip install --quiet --disable-pip-version-check --editable ".[dev,bench]"
+	@touch $@
+
+$(GPU_STAMP): $(STAMP)
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable ".[dev,bench,cuda$(CUDA),cudnn]"
 	@touch $@

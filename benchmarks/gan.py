@@ -15,7 +15,7 @@ import core
 from benchmarks import networks
 from benchmarks.accuracy import taken_over
 from core import recipes
-from core.cli import run_command
+from core.cli import resolve_device, run_command
 from core.kernels.threads import get_num_threads
 from core.training.average import update_bn
 from core.training.progress import Progress
@@ -48,7 +48,11 @@ def main(options: Options) -> dict[str, Any]:
         artist.generator,
     )
     d = taken_over(networks.discriminator(torch.nn, options.width, **shape), artist.discriminator)
-    _play(g, d, options, data)
+    device = resolve_device(options.device)
+    torch.backends.cuda.matmul.allow_tf32 = options.precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = options.precision == "tf32"
+    g, d = g.to(device), d.to(device)
+    _play(g, d, options, data, device)
     _give(g, artist.generator)
     _give(d, artist.discriminator)
     update_bn(noise_batches(options, options.seed), artist.generator)
@@ -57,7 +61,7 @@ def main(options: Options) -> dict[str, Any]:
     return run.finish(report(run, artist, data, options.samples, options.seed))
 
 
-def _play(g: Any, d: Any, options: Options, data: Any) -> None:
+def _play(g: Any, d: Any, options: Options, data: Any, device: str) -> None:
     import torch
 
     betas = options.beta1, 0.999
@@ -68,11 +72,12 @@ def _play(g: Any, d: Any, options: Options, data: Any) -> None:
         for epoch in range(options.epochs):
             for pictures, _ in batches:
                 points = noise(len(pictures), options.latent, (options.seed, step))
-                made = g(torch.from_numpy(points)[:, :, None, None])
-                ones, zeros = torch.ones(len(pictures), 1), torch.zeros(len(pictures), 1)
+                made = g(torch.from_numpy(points).to(device)[:, :, None, None])
+                ones = torch.ones(len(pictures), 1, device=device)
+                zeros = torch.zeros_like(ones)
                 real = ones - options.label_smoothing
                 steps[d].zero_grad()
-                d_loss = criterion(d(torch.from_numpy(pictures)), real)
+                d_loss = criterion(d(torch.from_numpy(pictures).to(device)), real)
                 d_loss = d_loss + criterion(d(made.detach()), zeros)
                 d_loss.backward()
                 steps[d].step()
@@ -86,7 +91,7 @@ def _play(g: Any, d: Any, options: Options, data: Any) -> None:
 
 
 def _give(peer: Any, ours: core.nn.Module) -> None:
-    values = [tensor.detach().numpy() for tensor in peer.state_dict().values()]
+    values = [tensor.detach().cpu().numpy() for tensor in peer.state_dict().values()]
     ours.load_state_dict(dict(zip(ours.state_dict(), values, strict=True)))
 
 

@@ -69,6 +69,49 @@ def resnet20(nn: Any, functional: Any, width: int = 64) -> Any:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(third, 10))
 
 
+def resnet50(nn: Any, width: int = 64, classes: int = 1000) -> Any:
+    """ResNet-50 (He et al. 2016, table 1), the stride in the 3x3 convolution as torchvision has it.
+
+    Logits (N, classes) for pictures (N, 3, H, W).
+    """
+
+    class Bottleneck(nn.Module):
+        def __init__(self, channels: int, filters: int, stride: int) -> None:
+            super().__init__()
+            self.body = nn.Sequential(
+                *_normed(nn, channels, filters, 1),
+                nn.ReLU(),
+                *_normed(nn, filters, filters, 3, stride),
+                nn.ReLU(),
+                *_normed(nn, filters, 4 * filters, 1),
+            )
+            self.shortcut = None
+            if channels != 4 * filters:
+                self.shortcut = nn.Sequential(*_normed(nn, channels, 4 * filters, 1, stride))
+            self.relu = nn.ReLU()
+
+        def forward(self, x: Any) -> Any:
+            shortcut = x if self.shortcut is None else self.shortcut(x)
+            return self.relu(self.body(x) + shortcut)
+
+    layers = [*_normed(nn, 3, width, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    channels = width
+    for stage, blocks in enumerate((3, 4, 6, 3)):
+        for block in range(blocks):
+            stride = 2 if stage and not block else 1
+            layers.append(Bottleneck(channels, width << stage, stride))
+            channels = 4 * width << stage
+    last = nn.Linear(channels, classes)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)
+
+
+def _normed(nn: Any, channels: int, filters: int, kernel: int, stride: int = 1) -> list[Any]:
+    """A convolution without bias and its batch normalisation."""
+    padding = kernel // 2
+    conv = nn.Conv2d(channels, filters, kernel, stride=stride, padding=padding, bias=False)
+    return [conv, nn.BatchNorm2d(filters)]
+
+
 def segnet(nn: Any, classes: int = 11, width: int = 64, *, basic: bool = False) -> Any:
     """SegNet, or SegNet-Basic, with the very layers of the application."""
     layers = SegNetBasicLayers if basic else SegNetLayers

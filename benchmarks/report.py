@@ -70,15 +70,15 @@ class Report:
         return [
             step.title,
             step.size,
-            _short(ours.ms),
-            _short(peer.ms) + (" (channels-last)" if row.peer == PEER_LAST else ""),
+            short(ours.ms),
+            short(peer.ms) + (" (channels-last)" if row.peer == PEER_LAST else ""),
             f"{row.ratio:.2f}",
             f"<= {step.goal}",
-            _short(ours.peak_mb),
-            _short(peer.peak_mb),
+            short(ours.peak_mb),
+            short(peer.peak_mb),
             self._share(row.speed(OURS)),
             self._share(row.speed(row.peer)),
-            _short(reference.ms) if reference else "",
+            short(reference.ms) if reference else "",
         ]
 
     def _share(self, speed: float | None) -> str:
@@ -141,7 +141,7 @@ def markdown_line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _short(value: float | None) -> str:
+def short(value: float | None) -> str:
     """Three digits, or as many as stand before the point; nothing for nothing."""
     if value is None:
         return ""

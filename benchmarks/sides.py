@@ -9,6 +9,7 @@ pytorch-channels-last
 from __future__ import annotations
 
 import zlib
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Protocol
 
@@ -44,6 +45,12 @@ class Side(Protocol):
     def gram(self, features: Any) -> Any:
         """F F^T / (C H W) of features (N, C, H, W)."""
 
+    def autocast(self) -> Any:
+        """A context for networks and losses: how precisely the side computes them."""
+
+    def descend(self, loss: Any, optimizer: Any) -> None:
+        """The gradients of `loss` and a step of `optimizer`."""
+
     def no_grad(self) -> Any:
         """A context in which nothing is recorded, for values that go into a loss."""
 
@@ -51,7 +58,20 @@ class Side(Protocol):
         """A context in which nothing is recorded, for networks that only infer."""
 
 
-class Ours:
+class Plain:
+    """Computing in the precision of the weights."""
+
+    def autocast(self) -> Any:
+        """See Side."""
+        return nullcontext()
+
+    def descend(self, loss: Any, optimizer: Any) -> None:
+        """See Side."""
+        loss.backward()
+        optimizer.step()
+
+
+class Ours(Plain):
     """This core; which kernels it takes, $OPENBOOK_KERNELS says."""
 
     nn: Any
@@ -87,7 +107,7 @@ class Ours:
         return module
 
 
-class Peer:
+class Peer(Plain):
     """PyTorch, eager, contiguous or channels-last."""
 
     nn: Any

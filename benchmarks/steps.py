@@ -64,6 +64,13 @@ def resnet20(side: Side, step: Step) -> Workload:
     return _supervised(side, net, optimizer, step, classes=10)
 
 
+def resnet50(side: Side, step: Step) -> Workload:
+    """SGD with momentum and weight decay (He et al. 2016, section 3.4)."""
+    net = side.module(networks.resnet50(side.nn, step.width))
+    optimizer = side.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    return _supervised(side, net, optimizer, step, classes=1000)
+
+
 def segnet(side: Side, step: Step) -> Workload:
     """Cross entropy over all pixels but the unlabelled, SGD with momentum."""
     net = side.module(networks.segnet(side.nn, 11, step.width))
@@ -93,7 +100,7 @@ def style(side: Side, step: Step) -> Workload:
     rng = np.random.default_rng(0)
     shape = (step.batch, *step.shape)
     content, painting, start = (rng.standard_normal(shape, np.float32) for _ in range(3))
-    with side.no_grad():
+    with side.no_grad(), side.autocast():
         wanted = net(side.tensor(content))[4]
         grams = [side.gram(tap) for tap in _painted(net(side.tensor(painting)))]
     picture = side.leaf(start)
@@ -102,12 +109,12 @@ def style(side: Side, step: Step) -> Workload:
 
     def run() -> Any:
         optimizer.zero_grad()
-        taps = net(picture)
-        loss = difference(taps[4], wanted)
-        for tap, gram in zip(_painted(taps), grams, strict=True):
-            loss = loss + 1000.0 * difference(side.gram(tap), gram)
-        loss.backward()
-        optimizer.step()
+        with side.autocast():
+            taps = net(picture)
+            loss = difference(taps[4], wanted)
+            for tap, gram in zip(_painted(taps), grams, strict=True):
+                loss = loss + 1000.0 * difference(side.gram(tap), gram)
+        side.descend(loss, optimizer)
         return loss
 
     return Workload(run, (net,))
@@ -134,15 +141,15 @@ def dcgan(side: Side, step: Step) -> Workload:
     criterion = side.nn.BCEWithLogitsLoss()
 
     def run() -> Any:
-        made = g(noise)
         d_optimizer.zero_grad()
-        d_loss = criterion(d(real), ones) + criterion(d(made.detach()), zeros)
-        d_loss.backward()
-        d_optimizer.step()
+        with side.autocast():
+            made = g(noise)
+            d_loss = criterion(d(real), ones) + criterion(d(made.detach()), zeros)
+        side.descend(d_loss, d_optimizer)
         g_optimizer.zero_grad()
-        g_loss = criterion(d(made), ones)
-        g_loss.backward()
-        g_optimizer.step()
+        with side.autocast():
+            g_loss = criterion(d(made), ones)
+        side.descend(g_loss, g_optimizer)
         return d_loss + g_loss
 
     return Workload(run, (g, d))
@@ -162,10 +169,10 @@ def caption(side: Side, step: Step, vocabulary: int = 5000) -> Workload:
 
     def run() -> Any:
         optimizer.zero_grad()
-        logits = net(side.join, pictures, before)
-        loss = criterion(logits.reshape(-1, vocabulary), target)
-        loss.backward()
-        optimizer.step()
+        with side.autocast():
+            logits = net(side.join, pictures, before)
+            loss = criterion(logits.reshape(-1, vocabulary), target)
+        side.descend(loss, optimizer)
         return loss
 
     return Workload(run, (net,))
@@ -187,9 +194,9 @@ def attention(side: Side, step: Step, vocabulary: int = 5000) -> Workload:
 
     def run() -> Any:
         optimizer.zero_grad()
-        loss = criterion(net(maps, before).reshape(-1, vocabulary), target)
-        loss.backward()
-        optimizer.step()
+        with side.autocast():
+            loss = criterion(net(maps, before).reshape(-1, vocabulary), target)
+        side.descend(loss, optimizer)
         return loss
 
     return Workload(run, (net,))
@@ -211,12 +218,12 @@ def dqn(side: Side, step: Step, actions: int = 6) -> Workload:
     criterion = side.nn.HuberLoss()
 
     def run() -> Any:
-        with side.no_grad():
+        with side.no_grad(), side.autocast():
             wanted = reward + 0.99 * goes_on * target(following).amax(1)
         optimizer.zero_grad()
-        loss = criterion(online(state)[rows, taken], wanted)
-        loss.backward()
-        optimizer.step()
+        with side.autocast():
+            loss = criterion(online(state)[rows, taken], wanted)
+        side.descend(loss, optimizer)
         return loss
 
     return Workload(run, (online, target))
@@ -245,9 +252,9 @@ def _supervised(
 
     def run() -> Any:
         optimizer.zero_grad()
-        loss = criterion(net(x), target)
-        loss.backward()
-        optimizer.step()
+        with side.autocast():
+            loss = criterion(net(x), target)
+        side.descend(loss, optimizer)
         return loss
 
     return Workload(run, (net,))

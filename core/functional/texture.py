@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from core import device as dev
+from core import kernels
 from core.device import Array
 from core.functional.operands import need_float, tensor_of
 from core.kernels.layout import as_layout_of, channels_first, channels_last
@@ -24,13 +24,13 @@ def gram_matrix(input: Any) -> Tensor:
         raise ValueError(f"gram_matrix: input of shape {x.shape} has no values")
     a, scale = x.data, 1.0 / (c * height * width)
     rows = channels_last(a).reshape(n, -1, c)
-    y = rows.swapaxes(1, 2) @ rows
+    y = kernels.of(rows).matmul(rows.swapaxes(1, 2), rows)
     y *= scale
 
     def backward(gy: Array) -> tuple[Array | None, ...]:
         both = gy + gy.swapaxes(1, 2)
         both *= scale
-        gx = dev.array_module(gy).matmul(rows, both).reshape(n, height, width, c)
+        gx = kernels.of(rows, both).matmul(rows, both).reshape(n, height, width, c)
         return (as_layout_of(channels_first(gx), a),)
 
     return record(y, (x,), backward)

@@ -30,9 +30,7 @@ ON_GPU = os.environ.get("OPENBOOK_TEST_DEVICE") == "cuda"
 # For tests of kernels in CUDA C++.
 needs_kernels = [
     pytest.mark.device,
-    pytest.mark.skipif(
-        not ON_GPU and not cuda_emulator.available(), reason="needs a C++ compiler"
-    ),
+    pytest.mark.skipif(not ON_GPU and not cuda_emulator.available(), reason="needs a C++ compiler"),
 ]
 # For tests of the strict device itself.
 needs_strict = pytest.mark.skipif(ON_GPU, reason="shows how strict the device without a GPU is")
@@ -362,13 +360,14 @@ def to_host(array: Any) -> np.ndarray:
 
 
 def _on_gpu(array: np.ndarray) -> Any:
-    """A copy of the stretch of memory that `array` lies in, seen through its strides."""
+    """A copy of the stretch of memory that `array` lies in, as far from a multiple of 64 bytes."""
     cupy = dev.cuda_module()
     if not array.size:
         return cupy.empty(array.shape, array.dtype)
     reach = [stride * (n - 1) for stride, n in zip(array.strides, array.shape, strict=True)]
     before = -sum(r for r in reach if r < 0)
     count = before + sum(r for r in reach if r > 0) + array.itemsize
-    stretch = ctypes.string_at(array.ctypes.data - before, count)
-    memory = cupy.asarray(np.frombuffer(stretch, np.uint8)).data + before
+    start = array.ctypes.data - before
+    stretch = bytes(start % 64) + ctypes.string_at(start, count)
+    memory = cupy.asarray(np.frombuffer(stretch, np.uint8)).data + start % 64 + before
     return cupy.ndarray(array.shape, array.dtype, memory, array.strides)

@@ -11,7 +11,9 @@ import pytest
 import core
 from core import Tensor, device
 from core import functional as F
-from tests.core.fake_device import FakeArray, fake, from_host, register, to_host
+from tests.core.fake_device import FakeArray, fake, from_host, needs_strict, register, to_host
+
+pytestmark = needs_strict
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -66,6 +66,7 @@ def test_values_are_limited() -> None:
     assert gradients_of(own) == [[-1, 0.5], [1]]
 
 
+@pytest.mark.device
 def test_nothing_is_copied_to_the_host() -> None:
     fake_device.register()
     transfers = fake_device.fake.transfers

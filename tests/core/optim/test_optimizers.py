@@ -131,6 +131,7 @@ def test_a_resumed_run_continues_exactly(name: str, settings: dict[str, Any]) ->
     assert again.param_groups[1]["weight_decay"] == 0.2
 
 
+@pytest.mark.device
 @pytest.mark.parametrize(("name", "settings"), SETTINGS)
 def test_no_value_goes_to_the_host(name: str, settings: dict[str, Any]) -> None:
     fake_device.register()
