@@ -31,7 +31,7 @@ def main(options: Options) -> dict[str, Any]:
     """Train, take the weights over, and measure as `dcgan.train` does; returns the summary."""
     import torch
 
-    if options.conditional or options.spectral or options.average or options.loss != "bce":
+    if options.conditional or options.spectral or options.loss != "bce":
         raise ValueError(
             f"recipe {options.recipe!r}: only the paper's networks are written for both"
         )
@@ -67,6 +67,7 @@ def _play(g: Any, d: Any, options: Options, data: Any, device: str) -> None:
     betas = options.beta1, 0.999
     steps = {net: torch.optim.Adam(net.parameters(), options.lr, betas) for net in (g, d)}
     criterion = torch.nn.BCEWithLogitsLoss()
+    averages = [parameter.detach().clone() for parameter in g.parameters()]
     batches, step = loader(data, options), 0
     with Progress(epochs=options.epochs, steps_per_epoch=len(batches), title="pytorch") as progress:
         for epoch in range(options.epochs):
@@ -86,8 +87,15 @@ def _play(g: Any, d: Any, options: Options, data: Any, device: str) -> None:
                 g_loss.backward()
                 steps[g].step()
                 step += 1
+                if options.average is not None:
+                    # As core.training.average.MovingAverage.
+                    share = 1 - min(options.average, step / (step + 9))
+                    torch._foreach_lerp_(averages, [p.detach() for p in g.parameters()], share)
                 progress.step({"d_loss": d_loss.item(), "g_loss": g_loss.item()})
             progress.epoch(epoch + 1, {"d_loss": d_loss.item(), "g_loss": g_loss.item()})
+    if options.average is not None:
+        for parameter, average in zip(g.parameters(), averages, strict=True):
+            parameter.data.copy_(average)
 
 
 def _give(peer: Any, ours: core.nn.Module) -> None:

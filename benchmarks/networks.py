@@ -305,7 +305,8 @@ def soft_attention(
             places = features.flatten(2).transpose(1, 2)
             keys, embedded = self.of_places(places), self.embedding(words)
             start = self.start(features.mean((2, 3))).tanh()
-            state = start[None, :, :hidden], start[None, :, hidden:]
+            # Parts joined lie as cuDNN wants them.
+            state = join([start[None, :, :hidden]], 0), join([start[None, :, hidden:]], 0)
             outputs, seen = [], []
             for t in range(embedded.shape[1]):
                 h = state[0][0]

@@ -22,6 +22,7 @@ import numpy as np
 
 from core import device as dev
 from core import kernels
+from core.kernels import layout
 from core.tensor import Tensor, record
 
 _chosen: ContextVar[np.dtype[Any] | None] = ContextVar("autocast", default=None)
@@ -73,9 +74,9 @@ def _cast(x: Tensor, dtype: np.dtype[Any]) -> Tensor:
     own = x.dtype
 
     def backward(gy: Any) -> tuple[Any, ...]:
-        return (gy.astype(own, order="K"),)
+        return (layout.cast(gy, own),)
 
-    return record(x.data.astype(dtype, order="K"), (x,), backward, "cast")
+    return record(layout.cast(x.data, dtype), (x,), backward, "cast")
 
 
 class GradScaler:

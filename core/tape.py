@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from core.device import Array
-from core.kernels.layout import ufunc
+from core.kernels.layout import copy, ufunc, ufunc_into
 
 Backward = Callable[[Any], "tuple[Array | None, ...]"]
 
@@ -142,7 +142,7 @@ class _Gradients:
             self._arrays[node] = gradient
             return True
         if node in self._owned:
-            self._arrays[node] += gradient
+            ufunc_into(self._arrays[node], "add", self._arrays[node], gradient)
         else:
             # Not `+`: NumPy's turns 0-d arrays into scalars, CuPy's loses the layout.
             self._arrays[node] = ufunc("add", self._arrays[node], gradient)
@@ -184,7 +184,7 @@ def walk_backward(
                 found[node] = _own(last)
             continue
         if targets is not None and node in targets:
-            found[node] = g.copy(order="K")
+            found[node] = copy(g)
         if targets is None and node.keeps_grad:
             _accumulate(node, [g])
         parents = node.parents
@@ -208,7 +208,7 @@ def walk_backward(
 def _accumulate(node: Node, gradients: list[Array]) -> None:
     """Add the one gradient in the list, which is emptied: it owns the gradient, no name does."""
     if node.grad is not None:
-        node.grad += gradients.pop()
+        ufunc_into(node.grad, "add", node.grad, gradients.pop())
     else:
         node.grad = _own(gradients)
 
@@ -217,7 +217,7 @@ def _own(gradients: list[Array]) -> Array:
     """The one gradient in the list, which is emptied; a copy where somebody else may have it."""
     if _only_here(gradients):
         return gradients.pop()
-    return gradients.pop().copy(order="K")
+    return copy(gradients.pop())
 
 
 def _only_here(arrays: list[Array]) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 
 from core import device as dev
 from core.device import Array, DTypeLike
+from core.kernels import layout
 from core.tape import Backward, Node, is_grad_enabled, walk_backward
 
 
@@ -67,12 +68,12 @@ class Tensor:
         if not self.is_leaf:
             raise RuntimeError("deepcopy: only leaves can be copied; use detach() first")
         result = type(self).__new__(type(self))
-        result._data, result._node = self._data.copy(order="K"), None
+        result._data, result._node = layout.copy(self._data), None
         if self._node is not None:
             result._node = Node(self.shape, self._node.name)
             result._node.requires_grad = self._node.requires_grad
             grad = self._node.grad
-            result._node.grad = None if grad is None else grad.copy(order="K")
+            result._node.grad = None if grad is None else layout.copy(grad)
         memo[id(self)] = result
         return result
 

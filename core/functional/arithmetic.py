@@ -17,6 +17,7 @@ from core import kernels
 from core.amp import narrowed
 from core.device import Array
 from core.functional.operands import array_of, cast_to, sum_to, tensor_of
+from core.kernels import layout
 from core.kernels.layout import empty, ufunc
 from core.tensor import Tensor, record, requires_grad
 
@@ -398,12 +399,12 @@ def cast(x: Any, dtype: Any) -> Tensor:
         return x
 
     if not dev.is_float(wanted):
-        return Tensor(x.data.astype(wanted, order="K"))
+        return Tensor(layout.cast(x.data, wanted))
 
     def backward(gy: Array) -> tuple[Array | None, ...]:
         return (gy.astype(own),)
 
-    return record(x.data.astype(wanted, order="K"), (x,), backward)
+    return record(layout.cast(x.data, wanted), (x,), backward)
 
 
 def to_device(x: Any, device: str) -> Tensor:

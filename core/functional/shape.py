@@ -152,7 +152,7 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Tensor:
     dtype = dev.result_type(*(p.data for p in parts))
     y = layout.empty(shape, dtype, first.data)
     for part, piece in zip(parts, pieces, strict=True):
-        y[piece] = part.data
+        layout.write(y[piece], part.data)
     dtypes, needs = [p.dtype for p in parts], requires_grad(*parts)
 
     def backward(gy: Array) -> tuple[Array | None, ...]:
@@ -229,7 +229,7 @@ def pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float = 0.0) 
     if mode == "constant":
         y = layout.empty(shape, x.dtype, x.data)
         y[...] = value
-        y[inner] = x.data
+        layout.write(y[inner], x.data)
 
         def backward(gy: Array) -> tuple[Array | None, ...]:
             return (gy[inner],)

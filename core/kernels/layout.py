@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from core.device import Array, array_module
+from core.device import Array, array_module, in_order
 
 
 def is_channels_last(x: Array) -> bool:
@@ -66,10 +66,43 @@ def ufunc(name: str, *operands: Any, dtype: Any = None) -> Array:
     default that of the first array).
     """
     arrays = [x for x in operands if not isinstance(x, bool | int | float)]
-    module = array_module(*arrays)
     shape = np.broadcast_shapes(*(x.shape for x in arrays))
     whole = [x for x in arrays if x.ndim >= 3 and x.shape == shape]
     like = next((x for x in whole if is_channels_last(x)), (whole or arrays)[0])
     out = empty(shape, arrays[0].dtype if dtype is None else dtype, like)
-    getattr(module, name)(*operands, out=out)
+    return ufunc_into(out, name, *operands)
+
+
+def ufunc_into(out: Array, name: str, *operands: Any) -> Array:
+    """`ufunc` written into `out`, which is returned."""
+    module, target = array_module(out), out
+    if module is not np and is_channels_last(out):
+        # CuPy goes through its arrays in the order of their axes, wherever these lie in memory.
+        target, operands = channels_last(out), tuple(_last(x, out.ndim) for x in operands)
+    getattr(module, name)(*operands, out=target)
     return out
+
+
+def _last(x: Any, ndim: int) -> Any:
+    """x as it broadcasts to (N, *S, C) instead of (N, C, *S)."""
+    if isinstance(x, bool | int | float):
+        return x
+    return channels_last(x.reshape(*(1,) * (ndim - x.ndim), *x.shape))
+
+
+def write(target: Array, values: Array) -> None:
+    """target[...] = values, in the order of memory where `target` is a part of channels-last."""
+    if target.ndim >= 3 and target.strides[1] == target.itemsize:
+        channels_last(target)[...] = channels_last(values)
+    else:
+        target[...] = values
+
+
+def cast(x: Array, dtype: Any) -> Array:
+    """A copy of x in `dtype`, its axes in the same order in memory."""
+    return in_order(x, lambda dense: dense.astype(dtype))
+
+
+def copy(x: Array) -> Array:
+    """A copy of x, its axes in the same order in memory."""
+    return in_order(x, lambda dense: dense.copy())

@@ -9,6 +9,7 @@ from typing import Any
 from core import device as dev
 from core import nn
 from core.device import Array
+from core.kernels.layout import copy
 from core.tape import no_grad
 from core.tensor import Tensor
 
@@ -37,7 +38,7 @@ class MovingAverage:
         self._model = model
         self._batches = batches
         self._averages: dict[str, Array] = {
-            name: parameter.data.copy(order="K") for name, parameter in model.named_parameters()
+            name: copy(parameter.data) for name, parameter in model.named_parameters()
         }
 
     def update(self) -> None:
@@ -53,7 +54,7 @@ class MovingAverage:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Inside the block the model has the averaged weights; afterwards its own again."""
-        own = {name: p.data.copy(order="K") for name, p in self._model.named_parameters()}
+        own = {name: copy(p.data) for name, p in self._model.named_parameters()}
         buffers = {name: b.data.copy() for name, b in self._model.named_buffers()}
         self._write(self._averages)
         try:

@@ -15,6 +15,7 @@ import numpy as np
 
 from core.device import Array, array_module
 from core.kernels.cuda import cudnn
+from core.kernels.cuda.elementwise import relu_
 from core.kernels.cuda.launch import Source, aligned, struct
 from core.kernels.cuda.norm import add_bias
 from core.kernels.cuda.product import batched_into, matmul_into
@@ -22,7 +23,9 @@ from core.kernels.layout import channels_first, channels_last, to_channels_last
 from core.kernels.reference.conv import Window
 
 _SOURCE = Source("conv.cu")
-_BLOCK = 1 << 28  # bytes of one im2col matrix
+# Bytes of one im2col matrix: what stays in the cache of a large GPU until it is multiplied, and,
+# for products whose inner axis it is, as much as keeps all multiprocessors busy.
+_NEAR, _LARGE = 24 << 20, 1 << 28
 _BACKENDS = ("cudnn", "gemm")
 
 
@@ -41,7 +44,7 @@ def convolve(
     if bias is not None:
         add_bias(y, bias, relu)
     elif relu:
-        array_module(y).maximum(y, 0, out=y)
+        relu_(y)
     return y
 
 
@@ -100,13 +103,12 @@ def _packed(weight: Array) -> Array:
 def _convolve(x: Array, weight: Array, y: Array, window: Window) -> None:
     """y (N, *O, K) of x (N, *S, C) and weight (K, *kernel, C / groups)."""
     groups, filters = window.groups, weight.shape[0]
-    matrix = weight.reshape(groups, filters // groups, -1)
-    for block in _blocks(x, y, weight, groups):
-        rows, columns = y[block].reshape(-1, filters), _columns(x[block], weight, y[block], window)
+    matrix, rows = weight.reshape(groups, filters // groups, -1), y.reshape(-1, filters)
+    for part, columns in _columns(x, weight, y, window, _NEAR):
         if groups == 1:
-            matmul_into(columns[0], matrix[0].T, rows)
+            matmul_into(columns[0], matrix[0].T, rows[part])
         else:
-            _grouped_rows(columns, matrix.swapaxes(1, 2), rows)
+            _grouped_rows(columns, matrix.swapaxes(1, 2), rows[part])
 
 
 def _grouped_rows(columns: Array, matrix: Array, rows: Array) -> None:
@@ -119,41 +121,55 @@ def _grouped_rows(columns: Array, matrix: Array, rows: Array) -> None:
 
 def _input_gradient(gy: Array, weight: Array, gx: Array, window: Window) -> None:
     """gx (N, *S, C) of gy (N, *O, K)."""
-    groups, filters = window.groups, weight.shape[0]
+    around = _transposed(weight, window)
+    if around is not None:
+        _convolve(gy, _turned(weight), gx, around)
+        return
+    module, groups, filters = array_module(gy), window.groups, weight.shape[0]
     matrix = weight.reshape(groups, filters // groups, -1)
-    module = array_module(gy)
-    plain = _is_plain(weight, window)
-    for block in _blocks(gx, gy, weight, groups):
-        rows, part = gy[block].reshape(-1, filters), gx[block]
-        if plain:
-            matmul_into(rows, matrix[0], part.reshape(-1, part.shape[-1]))
-            continue
+    each = math.prod(gy.shape[1:-1]) * matrix.shape[2] * groups * gy.dtype.itemsize
+    for samples in _parts(len(gx), each, _LARGE):
+        rows, part = gy[samples].reshape(-1, filters), gx[samples]
         columns = module.empty((groups, rows.shape[0], matrix.shape[2]), gy.dtype)
         if groups == 1:
             matmul_into(rows, matrix[0], columns[0])
         else:
-            split = module.ascontiguousarray(
-                rows.reshape(-1, groups, filters // groups).swapaxes(0, 1)
-            )
-            batched_into(split, matrix, columns)
-        geometry = _geometry(part, weight, gy[block].shape, window, 1)
+            split = rows.reshape(-1, groups, filters // groups).swapaxes(0, 1)
+            batched_into(module.ascontiguousarray(split), matrix, columns)
+        geometry = _geometry(part, weight, gy[samples].shape, window, 1)
         _SOURCE.each("col2im", gx, part.size, columns, part, geometry, rows.shape[0])
+
+
+def _transposed(weight: Array, window: Window) -> Window | None:
+    """The window of the convolution that is this one's transpose; None where there is none."""
+    if window.groups != 1 or set(window.stride) != {1}:
+        return None
+    reach = (d * (k - 1) for k, d in zip(weight.shape[1:-1], window.dilation, strict=True))
+    padding = tuple(r - p for r, p in zip(reach, window.padding, strict=True))
+    return None if min(padding) < 0 else window._replace(padding=padding)
+
+
+def _turned(weight: Array) -> Array:
+    """(C, *kernel, K) of (K, *kernel, C), each kernel turned by half a circle."""
+    axes = range(1, weight.ndim - 1)
+    flipped = weight[(slice(None), *(slice(None, None, -1) for _ in axes))]
+    turned = flipped.transpose(weight.ndim - 1, *axes, 0)
+    return array_module(weight).ascontiguousarray(turned)
 
 
 def _weight_gradient(x: Array, gy: Array, gw: Array, window: Window) -> None:
     """gw (K, *kernel, C / groups) of x (N, *S, C) and gy (N, *O, K)."""
     module, groups, filters = array_module(x), window.groups, gw.shape[0]
-    total = gw.reshape(groups, filters // groups, -1)
+    total, rows = gw.reshape(groups, filters // groups, -1), gy.reshape(-1, filters)
     started = False
-    for block in _blocks(x, gy, gw, groups):
-        columns, rows = _columns(x[block], gw, gy[block], window), gy[block].reshape(-1, filters)
+    for part, columns in _columns(x, gw, gy, window, _LARGE):
         if groups == 1:
-            matmul_into(rows.T, columns[0], total[0], add=started)
+            matmul_into(rows[part].T, columns[0], total[0], add=started)
         else:
-            split = rows.reshape(-1, groups, filters // groups).transpose(1, 2, 0)
-            part = module.empty(total.shape, total.dtype)
-            batched_into(module.ascontiguousarray(split), columns, part)
-            module.add(total, part, out=total) if started else module.copyto(total, part)
+            split = rows[part].reshape(-1, groups, filters // groups).transpose(1, 2, 0)
+            found = module.empty(total.shape, total.dtype)
+            batched_into(module.ascontiguousarray(split), columns, found)
+            module.add(total, found, out=total) if started else module.copyto(total, found)
         started = True
     if not started:
         gw[...] = 0
@@ -165,23 +181,39 @@ def _is_plain(weight: Array, window: Window) -> bool:
     return one and set(window.stride) == {1} and not any(window.padding)
 
 
-def _columns(x: Array, weight: Array, y: Array, window: Window) -> Array:
-    """(groups, rows, kernel positions * C / groups): what each output position sees."""
+def _columns(
+    x: Array, weight: Array, y: Array, window: Window, size: int
+) -> Iterator[tuple[slice, Array]]:
+    """Parts of the output positions, each with (groups, rows, kernel positions * C / groups).
+
+    A row is what one position sees. The parts, of about `size` bytes, share their memory.
+    """
+    count = math.prod(y.shape[:-1])
     if _is_plain(weight, window):
-        return x.reshape(1, -1, x.shape[-1])
-    groups, rows = window.groups, math.prod(y.shape[:-1])
-    width = math.prod(weight.shape[1:])
-    columns = array_module(x).empty((groups, rows, width), x.dtype)
+        yield slice(0, count), x.reshape(1, -1, x.shape[-1])
+        return
+    groups, width = window.groups, math.prod(weight.shape[1:])
     lanes = 16 // x.dtype.itemsize
     packs = weight.shape[-1] % lanes == 0 and aligned(x)
     if not packs:
         lanes = 1
     kernel = "im2col_packs" if packs else "im2col_values"
     across = -(-width // lanes // 64)
-    down = min(rows, 65535, max(1, 132 * 64 // across))
     geometry = _geometry(x, weight, y.shape, window, lanes)
-    _SOURCE.launch(kernel, x, (across, down, groups), 64, x, columns, geometry, 0, rows)
-    return columns
+    parts = _parts(count, width * groups * x.dtype.itemsize, size)
+    memory = array_module(x).empty(groups * width * min(count, parts[0].stop), x.dtype)
+    for part in parts:
+        rows = min(part.stop, count) - part.start
+        columns = memory[: groups * rows * width].reshape(groups, rows, width)
+        grid = (across, min(rows, 65535, max(1, 132 * 64 // across)), groups)
+        _SOURCE.launch(kernel, x, grid, 64, x, columns, geometry, part.start, rows)
+        yield part, columns
+
+
+def _parts(count: int, each: int, size: int) -> list[slice]:
+    """Slices of `count` things of `each` bytes, about `size` bytes long."""
+    step = max(1, size // max(1, each))
+    return [slice(start, start + step) for start in range(0, count, step)]
 
 
 def _geometry(
@@ -195,10 +227,3 @@ def _geometry(
         values += [*missing, *along]
     values += [*(0 for _ in missing), *window.padding, *missing, *window.dilation]
     return struct([*values, weight.shape[-1] // lanes, window.groups], np.int32)
-
-
-def _blocks(x: Array, y: Array, weight: Array, groups: int) -> Iterator[slice]:
-    """Slices of samples whose im2col matrices take about `_BLOCK` bytes each."""
-    each = math.prod(y.shape[1:-1]) * math.prod(weight.shape[1:]) * groups * x.dtype.itemsize
-    step = max(1, _BLOCK // max(1, each))
-    return (slice(start, start + step) for start in range(0, x.shape[0], step))

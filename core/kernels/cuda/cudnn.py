@@ -5,7 +5,7 @@ CuPy's arrays are passed by their addresses, on CuPy's stream and with workspace
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
 from functools import cache
 from typing import Any
 
@@ -14,6 +14,7 @@ from core.kernels.reference.conv import Window
 
 DTYPES = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BFLOAT16"}
 _WORKSPACE = 1 << 30  # bytes, at most
+_CANDIDATES = 4  # plans that are measured
 
 
 @cache
@@ -57,20 +58,63 @@ def _run(kind: str, operands: tuple[Array, Array], result: Array, window: Window
     plan.run(*operands, result)
 
 
-@dataclass(frozen=True)
 class _Plan:
-    """A finished graph of one convolution, and its tensors in the order of the operands."""
+    """A finished graph of one convolution, and its tensors in the order of the operands.
 
-    graph: Any
-    tensors: tuple[Any, Any, Any]
-    workspace: int
+    What cuDNN recommends first is used; with $OPENBOOK_CUDNN_BENCHMARK=1 the fastest of its first
+    recommendations, which the first call measures.
+    """
+
+    def __init__(self, graph: Any, tensors: tuple[Any, Any, Any]) -> None:
+        self._graph, self._tensors = graph, tensors
+        self._candidates = _CANDIDATES if os.environ.get("OPENBOOK_CUDNN_BENCHMARK") == "1" else 1
+        self._index = -1
 
     def run(self, *arrays: Array) -> None:
+        """Convolve."""
+        if self._index < 0:
+            self._index = self._choose(arrays)
+        self._execute(self._index, arrays)
+
+    def _execute(self, index: int, arrays: tuple[Array, ...]) -> None:
         import cupy
 
-        scratch = cupy.empty(max(1, self.workspace), "uint8")
-        pointers = {t: int(a.data.ptr) for t, a in zip(self.tensors, arrays, strict=True)}
-        self.graph.execute(pointers, int(scratch.data.ptr), handle=_handle())
+        size = self._graph.get_workspace_size_plan_at_index(index)
+        scratch = cupy.empty(max(1, size), "uint8")
+        pointers = {t: int(a.data.ptr) for t, a in zip(self._tensors, arrays, strict=True)}
+        pointer = int(scratch.data.ptr)
+        self._graph.execute_plan_at_index(pointers, pointer, index, handle=_handle())
+
+    def _choose(self, arrays: tuple[Array, ...]) -> int:
+        """The first plan that can be built, or the fastest of the first ones."""
+        built = []
+        for index in range(self._graph.get_execution_plan_count()):
+            try:
+                self._graph.build_plan_at_index(index)
+            except Exception:
+                continue  # cuDNN recommends what it then cannot build
+            if self._graph.get_workspace_size_plan_at_index(index) <= _WORKSPACE:
+                built.append(index)
+            if len(built) == self._candidates:
+                break
+        if not built:
+            raise RuntimeError("cuDNN has no plan for this convolution")
+        if len(built) == 1:
+            return built[0]
+        return min(built, key=lambda index: self._milliseconds(index, arrays))
+
+    def _milliseconds(self, index: int, arrays: tuple[Array, ...]) -> float:
+        import cupy
+
+        times = []
+        for _ in range(3):
+            start, end = cupy.cuda.Event(), cupy.cuda.Event()
+            start.record()
+            self._execute(index, arrays)
+            end.record()
+            end.synchronize()
+            times.append(float(cupy.cuda.get_elapsed_time(start, end)))
+        return min(times)
 
 
 @cache
@@ -103,10 +147,8 @@ def _plan(
     graph.create_execution_plans([lib.heur_mode.A, lib.heur_mode.FALLBACK])
     if dtype == "float32" and not tensor_cores:
         graph.deselect_numeric_notes([lib.numerical_note.TENSOR_CORE])
-    graph.deselect_workspace_greater_than(_WORKSPACE)
     graph.check_support()
-    graph.build_plans()
-    return _Plan(graph, (first, second, result), graph.get_workspace_size())
+    return _Plan(graph, (first, second, result))
 
 
 def _described(shape: tuple[int, ...]) -> dict[str, list[int]]:

@@ -1,68 +1,126 @@
 // Statistics of channels and what is done with them. Values are rows of C channels, x[r * C + c].
 
-struct Tile { int channel, row, rows; };
+// A block of threads over rows of packs of V channels: `columns` packs side by side, at most 256,
+// and as many rows as there is room for. A thread keeps its channels and goes down the rows.
+struct Place { int column, channel, row, rows; bool works; };
 
-// A block has `width` threads side by side for neighbouring channels, the others for more rows.
-__device__ inline Tile tile_of(int width) {
-    Tile t;
-    t.channel = blockIdx.x * width + threadIdx.x % width;
-    t.rows = blockDim.x / width;
-    t.row = blockIdx.y * t.rows + threadIdx.x / width;
-    return t;
+__device__ inline Place place_of(int C, int lanes) {
+    int packs = C / lanes, columns = min(packs, (int)blockDim.x);
+    Place p;
+    p.rows = blockDim.x / columns;
+    p.column = blockIdx.y * columns + threadIdx.x % columns;
+    p.channel = p.column * lanes;
+    p.row = blockIdx.x * p.rows + threadIdx.x / columns;
+    p.works = (int)threadIdx.x / columns < p.rows && p.column < packs;
+    return p;
 }
 
-// The sums of all rows of a block's tile, to partial[statistic][channel][block].
-__device__ void tile_sums(double first, double second, int C, int width, double* partial) {
-    __shared__ double shared[2][1024];
-    shared[0][threadIdx.x] = first;
-    shared[1][threadIdx.x] = second;
+template <int V> struct alignas(V * sizeof(T)) Values { T v[V]; };
+
+// The sums over a block's rows of what its threads found, to partial[statistic][channel][block].
+template <int V>
+__device__ void block_sums(const double* first, const double* second, Place p, int C, double* partial) {
+    __shared__ double shared[2][256 * V];
+    int columns = min(C / V, (int)blockDim.x);
+    for (int k = 0; k < V; k++) {
+        shared[0][threadIdx.x * V + k] = first[k];
+        shared[1][threadIdx.x * V + k] = second[k];
+    }
     __syncthreads();
-    for (int half = blockDim.x / 2; half >= width; half /= 2) {
-        if ((int)threadIdx.x < half) {
-            shared[0][threadIdx.x] += shared[0][threadIdx.x + half];
-            shared[1][threadIdx.x] += shared[1][threadIdx.x + half];
+    for (int i = threadIdx.x; i < columns * V; i += blockDim.x) {
+        int c = blockIdx.y * columns * V + i;
+        if (c >= C) break;
+        double sum = 0, other = 0;
+        for (int r = 0; r < p.rows; r++) {
+            sum += shared[0][r * columns * V + i];
+            other += shared[1][r * columns * V + i];
         }
-        __syncthreads();
-    }
-    int c = blockIdx.x * width + threadIdx.x;
-    if ((int)threadIdx.x < width && c < C) {
-        partial[(size_t)c * gridDim.y + blockIdx.y] = shared[0][threadIdx.x];
-        partial[((size_t)C + c) * gridDim.y + blockIdx.y] = shared[1][threadIdx.x];
+        partial[(size_t)c * gridDim.x + blockIdx.x] = sum;
+        partial[((size_t)C + c) * gridDim.x + blockIdx.x] = other;
     }
 }
+
+#define FLUSH 32  // values that a thread adds up in their own precision
 
 // Sums of x - x[0] and of its square: nothing cancels, wherever the mean lies.
-extern "C" __global__ void moment_tiles(
-    const T* __restrict__ x, int R, int C, int width, double* partial) {
-    Tile t = tile_of(width);
-    double sum = 0, square = 0;
-    if (t.channel < C) {
-        A shift = up(x[t.channel]);
-        for (int r = t.row; r < R; r += gridDim.y * t.rows) {
-            A d = up(x[(size_t)r * C + t.channel]) - shift;
-            sum += d;
-            square += (double)d * d;
+template <int V>
+__device__ void moments(const T* __restrict__ x, int R, int C, double* partial) {
+    Place p = place_of(C, V);
+    double sums[V] = {}, squares[V] = {};
+    if (p.works) {
+        A shift[V], sum[V] = {}, square[V] = {};
+        for (int k = 0; k < V; k++) shift[k] = up(x[p.channel + k]);
+        int step = gridDim.x * p.rows, added = 0;
+        for (int r = p.row; r < R; r += step) {
+            Values<V> q = *(const Values<V>*)(x + (size_t)r * C + p.channel);
+            #pragma unroll
+            for (int k = 0; k < V; k++) {
+                A d = up(q.v[k]) - shift[k];
+                sum[k] += d;
+                square[k] += d * d;
+            }
+            if (++added == FLUSH || r + step >= R) {
+                added = 0;
+                for (int k = 0; k < V; k++) {
+                    sums[k] += sum[k], squares[k] += square[k];
+                    sum[k] = square[k] = 0;
+                }
+            }
         }
     }
-    tile_sums(sum, square, C, width, partial);
+    block_sums<V>(sums, squares, p, C, partial);
+}
+
+extern "C" __global__ void moment_packs(const T* x, int R, int C, double* partial) {
+    moments<LANES>(x, R, C, partial);
+}
+
+extern "C" __global__ void moment_values(const T* x, int R, int C, double* partial) {
+    moments<1>(x, R, C, partial);
 }
 
 // Sums of gy, and of gy * (x - mean) where there is an x; with y, gy counts where y is positive.
-extern "C" __global__ void gradient_tiles(
+template <int V>
+__device__ void gradient_sums(
     const T* __restrict__ gy, const T* __restrict__ x, const T* __restrict__ y,
-    const double* __restrict__ mean, int R, int C, int width, double* partial) {
-    Tile t = tile_of(width);
-    double sum = 0, product = 0;
-    if (t.channel < C) {
-        A centre = x ? (A)mean[t.channel] : (A)0;
-        for (int r = t.row; r < R; r += gridDim.y * t.rows) {
-            size_t i = (size_t)r * C + t.channel;
-            A g = y && !(up(y[i]) > 0) ? (A)0 : up(gy[i]);
-            sum += g;
-            if (x) product += (double)g * (up(x[i]) - centre);
+    const double* __restrict__ mean, int R, int C, double* partial) {
+    Place p = place_of(C, V);
+    double sums[V] = {}, products[V] = {};
+    if (p.works) {
+        A centre[V], sum[V] = {}, product[V] = {};
+        for (int k = 0; k < V; k++) centre[k] = x ? (A)mean[p.channel + k] : (A)0;
+        int step = gridDim.x * p.rows, added = 0;
+        for (int r = p.row; r < R; r += step) {
+            size_t i = (size_t)r * C + p.channel;
+            Values<V> g = *(const Values<V>*)(gy + i), q, z;
+            if (x) q = *(const Values<V>*)(x + i);
+            if (y) z = *(const Values<V>*)(y + i);
+            #pragma unroll
+            for (int k = 0; k < V; k++) {
+                A v = y && !(up(z.v[k]) > 0) ? (A)0 : up(g.v[k]);
+                sum[k] += v;
+                if (x) product[k] += v * (up(q.v[k]) - centre[k]);
+            }
+            if (++added == FLUSH || r + step >= R) {
+                added = 0;
+                for (int k = 0; k < V; k++) {
+                    sums[k] += sum[k], products[k] += product[k];
+                    sum[k] = product[k] = 0;
+                }
+            }
         }
     }
-    tile_sums(sum, product, C, width, partial);
+    block_sums<V>(sums, products, p, C, partial);
+}
+
+extern "C" __global__ void gradient_packs(
+    const T* gy, const T* x, const T* y, const double* mean, int R, int C, double* partial) {
+    gradient_sums<LANES>(gy, x, y, mean, R, C, partial);
+}
+
+extern "C" __global__ void gradient_values(
+    const T* gy, const T* x, const T* y, const double* mean, int R, int C, double* partial) {
+    gradient_sums<1>(gy, x, y, mean, R, C, partial);
 }
 
 __device__ double total_of(const double* partial, int blocks) {
@@ -116,71 +174,81 @@ extern "C" __global__ void given_statistics(
     }
 }
 
-// (x - mean) * scale + shift, and its positive part; n counts packs, C divides into them.
-extern "C" __global__ void scale_packs(
-    u32 n, const Pack* __restrict__ x, Pack* __restrict__ y, int C,
-    const double* __restrict__ mean, const double* __restrict__ scale,
-    const A* __restrict__ shift, int relu) {
-    EACH(i, n) {
-        Pack p = x[i];
-        u32 c = (i * (u32)LANES) % C;
-        #pragma unroll
-        for (int k = 0; k < LANES; k++) {
-            A v = (up(p.v[k]) - (A)mean[c + k]) * (A)scale[c + k];
-            if (shift) v += shift[c + k];
-            p.v[k] = down(relu && v < 0 ? (A)0 : v);
-        }
-        y[i] = p;
+// (x - mean) * scale + shift, and its positive part. Without a mean: x * scale + shift.
+template <int V>
+__device__ void scaled(
+    const T* x, T* y, const double* mean, const double* scale, const A* shift, int R, int C,
+    int relu) {
+    Place p = place_of(C, V);
+    if (!p.works) return;
+    A centre[V], factor[V], level[V];
+    for (int k = 0; k < V; k++) {
+        centre[k] = mean ? (A)mean[p.channel + k] : (A)0;
+        factor[k] = scale ? (A)scale[p.channel + k] : (A)1;
+        level[k] = shift ? shift[p.channel + k] : (A)0;
     }
+    for (int r = p.row; r < R; r += gridDim.x * p.rows) {
+        size_t i = (size_t)r * C + p.channel;
+        Values<V> q = *(const Values<V>*)(x + i);
+        #pragma unroll
+        for (int k = 0; k < V; k++) {
+            A v = (up(q.v[k]) - centre[k]) * factor[k] + level[k];
+            q.v[k] = down(relu && v < 0 ? (A)0 : v);
+        }
+        *(Values<V>*)(y + i) = q;
+    }
+}
+
+extern "C" __global__ void scale_packs(
+    const T* x, T* y, const double* mean, const double* scale, const A* shift, int R, int C,
+    int relu) {
+    scaled<LANES>(x, y, mean, scale, shift, R, C, relu);
 }
 
 extern "C" __global__ void scale_values(
-    u32 n, const T* __restrict__ x, T* __restrict__ y, int C,
-    const double* __restrict__ mean, const double* __restrict__ scale,
-    const A* __restrict__ shift, int relu) {
-    EACH(i, n) {
-        u32 c = i % C;
-        A v = (up(x[i]) - (A)mean[c]) * (A)scale[c];
-        if (shift) v += shift[c];
-        y[i] = down(relu && v < 0 ? (A)0 : v);
-    }
+    const T* x, T* y, const double* mean, const double* scale, const A* shift, int R, int C,
+    int relu) {
+    scaled<1>(x, y, mean, scale, shift, R, C, relu);
 }
 
-// scale * (g - sums[0] / R - (x - mean) * rstd^2 * sums[1] / R), g as in gradient_tiles.
-__device__ inline A input_gradient(
-    A g, A x, double count, int c, int C, const double* mean, const double* rstd,
-    const double* scale, const double* sums) {
-    A slope = (A)(sums[C + c] / count * rstd[c] * rstd[c]), level = (A)(sums[c] / count);
-    return (A)scale[c] * (g - level - (x - (A)mean[c]) * slope);
+// scale * (g - sums[0] / R - (x - mean) * rstd^2 * sums[1] / R), g as in gradient_sums.
+template <int V>
+__device__ void input_gradient(
+    const T* __restrict__ gy, const T* __restrict__ x, const T* __restrict__ y, T* __restrict__ gx,
+    const double* mean, const double* rstd, const double* scale, const double* sums, int R, int C) {
+    Place p = place_of(C, V);
+    if (!p.works) return;
+    A centre[V], slope[V], level[V], factor[V];
+    for (int k = 0; k < V; k++) {
+        int c = p.channel + k;
+        centre[k] = (A)mean[c];
+        slope[k] = (A)(sums[C + c] / R * rstd[c] * rstd[c]);
+        level[k] = (A)(sums[c] / R);
+        factor[k] = (A)scale[c];
+    }
+    for (int r = p.row; r < R; r += gridDim.x * p.rows) {
+        size_t i = (size_t)r * C + p.channel;
+        Values<V> g = *(const Values<V>*)(gy + i), q = *(const Values<V>*)(x + i), z;
+        if (y) z = *(const Values<V>*)(y + i);
+        #pragma unroll
+        for (int k = 0; k < V; k++) {
+            A v = y && !(up(z.v[k]) > 0) ? (A)0 : up(g.v[k]);
+            g.v[k] = down(factor[k] * (v - level[k] - (up(q.v[k]) - centre[k]) * slope[k]));
+        }
+        *(Values<V>*)(gx + i) = g;
+    }
 }
 
 extern "C" __global__ void backward_packs(
-    u32 n, const Pack* __restrict__ gy, const Pack* __restrict__ x, const Pack* __restrict__ y,
-    Pack* __restrict__ gx, int R, int C, const double* __restrict__ mean,
-    const double* __restrict__ rstd, const double* __restrict__ scale,
-    const double* __restrict__ sums) {
-    EACH(i, n) {
-        Pack g = gy[i], p = x[i], q;
-        if (y) q = y[i];
-        u32 c = (i * (u32)LANES) % C;
-        #pragma unroll
-        for (int k = 0; k < LANES; k++) {
-            A v = y && !(up(q.v[k]) > 0) ? (A)0 : up(g.v[k]);
-            g.v[k] = down(input_gradient(v, up(p.v[k]), R, c + k, C, mean, rstd, scale, sums));
-        }
-        gx[i] = g;
-    }
+    const T* gy, const T* x, const T* y, T* gx, const double* mean, const double* rstd,
+    const double* scale, const double* sums, int R, int C) {
+    input_gradient<LANES>(gy, x, y, gx, mean, rstd, scale, sums, R, C);
 }
 
 extern "C" __global__ void backward_values(
-    u32 n, const T* __restrict__ gy, const T* __restrict__ x, const T* __restrict__ y,
-    T* __restrict__ gx, int R, int C, const double* __restrict__ mean,
-    const double* __restrict__ rstd, const double* __restrict__ scale,
-    const double* __restrict__ sums) {
-    EACH(i, n) {
-        A v = y && !(up(y[i]) > 0) ? (A)0 : up(gy[i]);
-        gx[i] = down(input_gradient(v, up(x[i]), R, i % C, C, mean, rstd, scale, sums));
-    }
+    const T* gy, const T* x, const T* y, T* gx, const double* mean, const double* rstd,
+    const double* scale, const double* sums, int R, int C) {
+    input_gradient<1>(gy, x, y, gx, mean, rstd, scale, sums, R, C);
 }
 
 // Gradients of weight and bias from the sums; like all that belongs to a channel, not in 16 bits.
@@ -193,22 +261,27 @@ extern "C" __global__ void affine_gradients(
 }
 
 // y += bias over rows of C channels, and its positive part.
-extern "C" __global__ void bias_packs(u32 n, Pack* y, int C, const T* __restrict__ bias, int relu) {
-    EACH(i, n) {
-        Pack p = y[i];
-        u32 c = (i * (u32)LANES) % C;
+template <int V> __device__ void biased(T* y, const T* __restrict__ bias, int R, int C, int relu) {
+    Place p = place_of(C, V);
+    if (!p.works) return;
+    A level[V];
+    for (int k = 0; k < V; k++) level[k] = up(bias[p.channel + k]);
+    for (int r = p.row; r < R; r += gridDim.x * p.rows) {
+        Values<V>* at = (Values<V>*)(y + (size_t)r * C + p.channel);
+        Values<V> q = *at;
         #pragma unroll
-        for (int k = 0; k < LANES; k++) {
-            A v = up(p.v[k]) + up(bias[c + k]);
-            p.v[k] = down(relu && v < 0 ? (A)0 : v);
+        for (int k = 0; k < V; k++) {
+            A v = up(q.v[k]) + level[k];
+            q.v[k] = down(relu && v < 0 ? (A)0 : v);
         }
-        y[i] = p;
+        *at = q;
     }
 }
 
-extern "C" __global__ void bias_values(u32 n, T* y, int C, const T* __restrict__ bias, int relu) {
-    EACH(i, n) {
-        A v = up(y[i]) + up(bias[i % C]);
-        y[i] = down(relu && v < 0 ? (A)0 : v);
-    }
+extern "C" __global__ void bias_packs(T* y, const T* bias, int R, int C, int relu) {
+    biased<LANES>(y, bias, R, C, relu);
+}
+
+extern "C" __global__ void bias_values(T* y, const T* bias, int R, int C, int relu) {
+    biased<1>(y, bias, R, C, relu);
 }

@@ -14,7 +14,8 @@ from core.kernels.reference import norm as reference
 from core.kernels.reference.norm import Running
 
 _SOURCE = Source("norm.cu")
-_BLOCKS = 1024  # that work on partial sums
+_BLOCKS = 1056  # of a grid: 8 for each multiprocessor of a large GPU
+_ROWS, _SUMMED = 4, 16  # rows that a thread goes through, and that it adds up
 
 
 def is_rows(x: Array) -> bool:
@@ -45,7 +46,7 @@ def batch_statistics(
 def _batch_statistics(
     x: Array, weight: Array | None, running: Running, momentum: float, eps: float
 ) -> Array:
-    partial, rows, channels = _tiles("moment_tiles", x, x)
+    partial, rows, channels = _partial_sums("moment", x, x)
     out = array_module(x).empty((4, channels), np.float64)
     means = (None, None) if running is None else running
     numbers = np.float64(momentum), np.float64(eps)
@@ -75,7 +76,7 @@ def scale_channels(
     y = empty(x.shape, x.dtype, x)
     if shift is not None:
         shift = shift.astype(_wide(x), copy=False)
-    _over("scale", x, x, y, x.shape[1], mean, scale, shift, relu)
+    _over("scale", x, (x, y, mean, scale, shift), relu)
     return y
 
 
@@ -135,15 +136,15 @@ def channel_scale_backward(gy: Array, scale: Array) -> Array:
     """See the reference."""
     if not is_rows(gy):
         return reference.channel_scale_backward(gy, scale)
-    gx, zeros = empty(gy.shape, gy.dtype, gy), array_module(gy).zeros(gy.shape[1], np.float64)
-    _over("scale", gy, gy, gx, gy.shape[1], zeros, scale, None, False)
+    gx = empty(gy.shape, gy.dtype, gy)
+    _over("scale", gy, (gy, gx, None, scale, None), False)
     return gx
 
 
 def add_bias(y: Array, bias: Array, relu: bool = False) -> None:
     """See the reference; with `relu` the positive part, in the same pass."""
     if is_rows(y):
-        _over("bias", y, y, y.shape[1], bias, relu)
+        _over("bias", y, (y, bias), relu)
         return
     y += bias.reshape(1, -1, *(1,) * (y.ndim - 2))
     if relu:
@@ -175,37 +176,51 @@ def _input_gradient(
     gy: Array, x: Array, mean: Array, rstd: Array, scale: Array, sums: Array, y: Array | None
 ) -> Array:
     gy, x, y = _rows_of(gy), _rows_of(x), y if y is None else _rows_of(y)
-    gx, channels = empty(x.shape, x.dtype, x), x.shape[1]
-    _over("backward", x, gy, x, y, gx, x.size // channels, channels, mean, rstd, scale, sums)
+    gx = empty(x.shape, x.dtype, x)
+    _over("backward", x, (gy, x, y, gx, mean, rstd, scale, sums))
     return gx
 
 
-def _over(kernel: str, x: Array, *args: Any) -> None:
-    """Run a kernel over the values of x, many at a time where its channels divide into packs."""
-    lanes = 16 // x.dtype.itemsize
-    if x.shape[1] % lanes or not aligned(x, *args):
-        _SOURCE.each(f"{kernel}_values", x, x.size, *args)
-    else:
-        _SOURCE.each(f"{kernel}_packs", x, x.size // lanes, *args)
+def _over(kernel: str, x: Array, arrays: tuple[Array | None, ...], *more: Any) -> None:
+    """Run a kernel over the rows of x."""
+    if not x.size:
+        return
+    form, grid = _grid(x, _ROWS, arrays)
+    rows, channels = x.size // x.shape[1], x.shape[1]
+    _SOURCE.launch(f"{kernel}_{form}", x, grid, THREADS, *arrays, rows, channels, *more)
+
+
+def _grid(
+    x: Array, rows_each: int, arrays: tuple[Array | None, ...]
+) -> tuple[str, tuple[int, int]]:
+    """Which form of a kernel takes x, in packs or single values, and its grid.
+
+    A thread goes through about `rows_each` rows, more where there are very many.
+    """
+    channels, lanes = x.shape[1], 16 // x.dtype.itemsize
+    packs = channels % lanes == 0 and aligned(*arrays)
+    columns = channels // lanes if packs else channels
+    at_once = THREADS // min(columns, THREADS)
+    rows = x.size // channels
+    down = max(1, min(-(-rows // (rows_each * at_once)), _BLOCKS))
+    return "packs" if packs else "values", (down, -(-columns // THREADS))
 
 
 def _totals(gy: Array, x: Array | None, mean: Array | None, y: Array | None) -> Array:
     """(2, C) float64: the sums over rows of gy and of gy * (x - mean), gy where y is positive."""
-    partial, _, channels = _tiles("gradient_tiles", gy, gy, x, y, mean)
+    partial, _, channels = _partial_sums("gradient", gy, gy, x, y, mean)
     out = array_module(gy).empty((2, channels), np.float64)
     _SOURCE.launch("totals", gy, channels, 128, partial, channels, partial.shape[2], out)
     return out
 
 
-def _tiles(kernel: str, x: Array, *args: Any) -> tuple[Array, int, int]:
+def _partial_sums(kernel: str, x: Array, *arrays: Array | None) -> tuple[Array, int, int]:
     """Partial sums (2, C, blocks) of rows of channels; with the number of rows and channels."""
     channels = x.shape[1]
     rows = x.size // channels
-    width = min(32, 1 << max(0, channels - 1).bit_length())
-    across, at_once = -(-channels // width), THREADS // width
-    down = max(1, min(-(-rows // (4 * at_once)), _BLOCKS // across))
-    partial = array_module(x).empty((2, channels, down), np.float64)
-    _SOURCE.launch(kernel, x, (across, down), THREADS, *args, rows, channels, width, partial)
+    form, grid = _grid(x, _SUMMED, arrays)
+    partial = array_module(x).empty((2, channels, grid[0]), np.float64)
+    _SOURCE.launch(f"{kernel}_{form}", x, grid, THREADS, *arrays, rows, channels, partial)
     return partial, rows, channels
 
 

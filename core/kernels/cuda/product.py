@@ -52,7 +52,11 @@ def batched_into(a: Array, b: Array, out: Array) -> None:
     if not a.shape[2]:
         out[...] = 0
         return
-    gemm(_dense(a), _dense(b), out, False, batch=len(out))
+    if len(out) == 1:
+        # cuBLAS splits a long inner axis of a single product only.
+        gemm(_dense(a[0]), _dense(b[0]), out[0], False)
+    else:
+        gemm(_dense(a), _dense(b), out, False, batch=len(out))
 
 
 def gemm(a: Array, b: Array, out: Array, add: bool, batch: int = 0) -> None:
