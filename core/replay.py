@@ -83,9 +83,12 @@ class _Numbers:
         for place, source in self._sources:
             values = values if source is _no_source else source()
             row[place.start : place.start + len(values)] = values
-        pointer = self._device.data
-        pointer.copy_from_host_async(row.ctypes.data, 8 * self._used, stream)
+        _copy(self._device, row[: self._used], stream)
         self._uploaded[self._turn] = stream.record()
+
+
+def _copy(target: Array, row: np.ndarray, stream: Any) -> None:
+    target.data.copy_from_host_async(row.ctypes.data, row.nbytes, stream)
 
 
 def _no_source() -> Sequence[float]:
