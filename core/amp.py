@@ -102,6 +102,7 @@ class GradScaler:
                 "expected more than 1 and a number between 0 and 1"
             )
         self._factors = growth_factor, backoff_factor, growth_interval
+        self._unscaled: Any = None
         # The scale, and the steps since it changed last.
         self._state = dev.to_device(np.array([init_scale, 0], np.float32), device)
         # What the optimiser reads: 1 / scale, and whether a gradient overflowed.
@@ -116,7 +117,11 @@ class GradScaler:
         return loss * Tensor(self._state[0])
 
     def unscale_(self, optimizer: Any) -> None:
-        """Scale the gradients back now, to clip them before `step`."""
+        """Scale the gradients back now, to clip them before `step`.
+
+        Until `update` no other optimiser may step: RuntimeError then.
+        """
+        self._unscaled = optimizer
         gradients = _gradients(optimizer)
         k = kernels.of(*gradients)
         k.find_overflow(gradients, self._scaling)
@@ -124,13 +129,19 @@ class GradScaler:
         self._scaling[0] = 1
 
     def step(self, optimizer: Any) -> None:
-        """`optimizer.step()` with gradients that are scaled back, unless one overflowed."""
+        """`optimizer.step()` with gradients that are scaled back, unless one overflowed.
+
+        Of several optimisers, those that step after an overflow are left out too.
+        """
+        if self._unscaled not in (None, optimizer):
+            raise RuntimeError("GradScaler: after unscale_ of one optimiser another cannot step")
         gradients = _gradients(optimizer)
         kernels.of(*gradients).find_overflow(gradients, self._scaling)
         optimizer.step(self._scaling)
 
     def update(self) -> None:
         """Adjust the scale after the step."""
+        self._unscaled = None
         kernels.of(self._state).adjust_scale(self._state, self._scaling, *self._factors)
 
     def state_dict(self) -> dict[str, Any]:

@@ -56,6 +56,11 @@ class CommonOptions:
         if self.seed < 0:
             raise ValueError(f"--seed is {self.seed}; expected 0 or more")
 
+    def need_range(self) -> None:
+        """Raise ValueError for float16: a training that scales no loss would lose gradients."""
+        if self.precision == "float16":
+            raise ValueError("--precision float16: no loss is scaled here; bfloat16 needs none")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(CommonOptions):
@@ -200,14 +205,18 @@ def _precision(options: Any) -> Iterator[None]:
         yield
         return
     from core.amp import autocast
-    from core.device import set_float32_matmul_precision
+    from core.device import float32_matmul_precision, set_float32_matmul_precision
 
     half = options.precision in ("float16", "bfloat16")
     if half and options.device == "cpu":
         raise ValueError(f"--precision {options.precision} needs a GPU; the CPU computes float32")
+    before = float32_matmul_precision()
     set_float32_matmul_precision("highest" if options.precision == "float32" else "high")
-    with autocast(options.precision if half else None):
-        yield
+    try:
+        with autocast(options.precision if half else None):
+            yield
+    finally:
+        set_float32_matmul_precision(before)
 
 
 def _program_name() -> str:

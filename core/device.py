@@ -97,6 +97,10 @@ def to_device(array: Array, device: str) -> Array:
         return array
     if device == "cpu":
         return to_host(array)
+    from core.replay import is_recording
+
+    if is_recording():
+        raise RuntimeError("graphed: a step took an array of the host; move it to the GPU before")
     return in_order(array, cuda_module().asarray)
 
 

@@ -37,7 +37,9 @@ class _Numbers:
             cupy.cuda.alloc_pinned_memory(8 * _CAPACITY * _RING), np.float64, _CAPACITY * _RING
         ).reshape(_RING, _CAPACITY)
         self._uploaded: list[Any] = [None] * _RING
-        self._sources: list[tuple[slice, Source]] = []
+        # Who computes each place: a source, or the place that has the same numbers.
+        self._sources: list[tuple[slice, Source | slice]] = []
+        self._shared: dict[object, slice] = {}
         self._waiting: list[slice] = []
         self._used = self._turn = 0
         self._first = np.zeros(_CAPACITY)
@@ -52,14 +54,17 @@ class _Numbers:
         self._waiting.append(place)
         return self._device[place]
 
-    def promise(self, source: Source) -> None:
+    def promise(self, source: Source, key: object = None) -> None:
         if not self._waiting:
             raise RuntimeError(
                 "graphed: a kernel of the reference would repeat the numbers of one step for ever"
             )
+        first = self._shared.get(key) if key is not None else None
         for place in self._waiting:
-            self._sources.append((place, source))
-            source = _no_source
+            self._sources.append((place, source if first is None else first))
+            first = place if first is None else first
+        if key is not None and first is not None:
+            self._shared.setdefault(key, first)
         self._waiting = []
 
     def complete(self) -> None:
@@ -79,9 +84,8 @@ class _Numbers:
         if self._uploaded[self._turn] is not None:
             self._uploaded[self._turn].synchronize()
         row = self._pinned[self._turn]
-        values: Sequence[float] = ()
         for place, source in self._sources:
-            values = values if source is _no_source else source()
+            values = row[source] if isinstance(source, slice) else source()
             row[place.start : place.start + len(values)] = values
         _copy(self._device, row[: self._used], stream)
         self._uploaded[self._turn] = stream.record()
@@ -89,11 +93,6 @@ class _Numbers:
 
 def _copy(target: Array, row: np.ndarray, stream: Any) -> None:
     target.data.copy_from_host_async(row.ctypes.data, row.nbytes, stream)
-
-
-def _no_source() -> Sequence[float]:
-    """Stands for: the same numbers as the place before."""
-    return ()
 
 
 _recording: _Numbers | None = None
@@ -112,14 +111,15 @@ def numbers(first: Sequence[float]) -> Array | None:
     return None if _recording is None else _recording.take(first)
 
 
-def on_replay(source: Source) -> None:
+def on_replay(source: Source, key: object = None) -> None:
     """Promise that `source` gives the numbers of all places asked for since the last promise.
 
-    It is called before each replay. Nothing happens outside a recording. Raises RuntimeError when
-    no kernel asked: it would repeat the numbers that it was recorded with.
+    Promises of one `key` are one: all their places get the numbers of the first. It is called
+    before each replay. Nothing happens outside a recording. Raises RuntimeError when no kernel
+    asked: it would repeat the numbers that it was recorded with.
     """
     if _recording is not None:
-        _recording.promise(source)
+        _recording.promise(source, key)
 
 
 class Graphed(Generic[R]):
@@ -132,7 +132,7 @@ class Graphed(Generic[R]):
 
         self._cupy, self._step = cupy, step
         self._stream = cupy.cuda.Stream(non_blocking=True)
-        self._allocate = memory.guarded(cupy, cupy.cuda.MemoryPool().malloc)
+        self._allocate = memory.allocator(cupy, cupy.cuda.MemoryPool())
         self._calls = 0
         self._graph: Any = None
 
@@ -178,8 +178,9 @@ def graphed(step: Callable[[], R], device: str = "cuda") -> Callable[[], R]:
     """`step` recorded as one CUDA graph; on the "cpu" it stays as it is.
 
     The first two calls run `step` as it is, the third records it and runs the recording, as all
-    further ones do. A step may read and write arrays that exist already, must not read values
-    back (`item`, `numpy`), and must do the same every time. Its result is overwritten by the next
-    call. Raises what the step raises, and RuntimeError for one that cannot be recorded.
+    further ones do. A step may read and write arrays that exist already; it must not read values
+    back (`item`, `numpy`) nor take arrays of the host, and must do the same every time. Its result
+    is overwritten by the next call. A new `core.seed` is not seen by its dropout. Raises what the
+    step raises, and RuntimeError for one that cannot be recorded.
     """
     return step if device == "cpu" else Graphed(step)

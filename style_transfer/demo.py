@@ -34,6 +34,7 @@ class Options(CommonOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.need_range()
         require(1, size=self.size, iterations=self.iterations)
 
 

@@ -117,7 +117,8 @@ def dropout(input: Any, p: float = 0.5, training: bool = True) -> Tensor:
     count = x.numel()
     key, first = dev.random.take(count)
     mask = kernels.of(x.data).dropout_mask(x.shape, p, key, first, x.data)
-    replay.on_replay(lambda: (dev.random.take(count)[1] - first,))
+    # A checkpoint computes the same mask again.
+    replay.on_replay(lambda: (dev.random.take(count)[1] - first,), key=("dropout", first))
     scale = 1.0 / (1.0 - p) if p < 1 else 0.0
 
     def backward(gy: Array) -> tuple[Array | None, ...]:

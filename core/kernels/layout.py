@@ -63,9 +63,10 @@ def ufunc(name: str, *operands: Any, dtype: Any = None) -> Array:
     """NumPy's or CuPy's element-wise function `name`, channels-last when one of its operands is.
 
     Operands are arrays and Python numbers that broadcast; `dtype` is the result's (by
-    default that of the first array).
+    default that of the first array). Raises TypeError for arrays of two devices.
     """
     arrays = [x for x in operands if not isinstance(x, bool | int | float)]
+    array_module(*arrays)
     shape = np.broadcast_shapes(*(x.shape for x in arrays))
     whole = [x for x in arrays if x.ndim >= 3 and x.shape == shape]
     like = next((x for x in whole if is_channels_last(x)), (whole or arrays)[0])

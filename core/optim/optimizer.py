@@ -83,11 +83,11 @@ class Optimizer:
                 state, gradient = self.state.setdefault(param, {}), param.grad.data
                 numbers = self._numbers(state, group)
                 arrays = (self._array(param.data, state, *each) for each in self._averages(group))
-                run = kernels.of(param.data, gradient), numbers
+                run = kernels.of(param.data, gradient), param.dtype, numbers
                 pieces, states = runs.setdefault(run, ([], []))
                 pieces.append((param.data, gradient, *arrays))
                 states.append(state)
-            for (backend, numbers), (pieces, states) in runs.items():
+            for (backend, _, numbers), (pieces, states) in runs.items():
                 self._run(backend, pieces, numbers, scaling)
                 replay.on_replay(partial(self._numbers_again, states, group))
             for param in stepped:
@@ -168,6 +168,16 @@ class Optimizer:
             self._loaded_group(own, saved)
             for own, saved in zip(self.param_groups, state_dict["param_groups"], strict=True)
         ]
+        for param, state in loaded.items():
+            # A recorded step goes on with the arrays that it was recorded with.
+            old = self.state.get(param, {})
+            for key, array in state.items():
+                if key != "step" and key in old:
+                    old[key][...] = array
+                    state[key] = old[key]
+            old.clear()
+            old.update(state)
+            loaded[param] = old
         self.state = loaded
         for own, group in zip(self.param_groups, groups, strict=True):
             own.update(group)

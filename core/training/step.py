@@ -26,8 +26,9 @@ class TrainingStep:
     """Called with a batch it trains the model on it, and returns the loss and the figures.
 
     On the CPU, and on a GPU without `graph`, a loss that is no number changes nothing. With `graph`
-    batches of the first one's shapes run as one CUDA graph; `forward` must then do the same for
-    every batch and read nothing back. In float16 (`core.amp.autocast`) the loss is scaled.
+    a batch runs as one CUDA graph; `forward` must then do the same for every batch and read nothing
+    back, and a loss that is no number has changed the weights. With a
+    `scaler` (`scaler_of`) the loss is scaled.
     """
 
     def __init__(
@@ -38,11 +39,11 @@ class TrainingStep:
         *,
         clip_norm: float | None = None,
         graph: bool = False,
+        scaler: GradScaler | None = None,
     ) -> None:
         self._model, self._optimizer, self._forward = model, optimizer, forward
-        self._clip_norm = clip_norm
+        self._clip_norm, self._scaler = clip_norm, scaler
         device = next(model.parameters()).device
-        self._scaler = GradScaler(device) if autocast_dtype() == dev.float16 else None
         self._recorded = Recorded(self._all, device) if graph and device == "cuda" else None
 
     def __call__(self, batch: Any) -> Figures:
@@ -77,39 +78,61 @@ class TrainingStep:
             self._scaler.update()
 
 
-class Recorded(Generic[R]):
-    """`function` of arrays, called with arrays of the host; on a GPU recorded as one CUDA graph.
+def scaler_of(model: nn.Module) -> GradScaler | None:
+    """What the training of `model` scales its loss with; None but in float16 (`autocast`)."""
+    device = next(model.parameters()).device
+    return GradScaler(device) if autocast_dtype() == dev.float16 else None
 
-    A recording reads arrays of the GPU which each call's are copied into, through memory that the
-    GPU fetches from by itself. On the "cpu" the function is simply called.
+
+class Recorded(Generic[R]):
+    """`function` of arrays, called with arrays of the host; on a GPU recorded as CUDA graphs.
+
+    There is a recording for each set of shapes, of which a training has two: those of its last,
+    smaller batch. It reads arrays of the GPU which each call's are copied into, through memory that
+    the GPU fetches from by itself. On the "cpu" the function is simply called.
     """
 
     def __init__(self, function: Callable[..., R], device: str) -> None:
         self._function, self._device = function, device
-        self._pinned: tuple[np.ndarray, ...] = ()
-        self._arrays: tuple[Array, ...] = ()
-        self._graphed: Callable[[], R] | None = None
+        self._recordings: dict[Any, _Recording[R]] = {}
 
     def fits(self, batch: Any) -> bool:
-        """Whether `batch` is a tuple of arrays, of the shapes and dtypes of the first one."""
+        """Whether `batch` is a tuple of arrays, and of shapes that are recorded or may be."""
         if not isinstance(batch, tuple) or not all(isinstance(a, np.ndarray) for a in batch):
             return False
-        kinds = [(a.shape, a.dtype) for a in self._pinned]
-        return not kinds or kinds == [(a.shape, a.dtype) for a in batch]
+        return len(self._recordings) < _RECORDINGS or _kind(batch) in self._recordings
 
     def __call__(self, *batch: np.ndarray) -> R:
-        """The function's result; that of a recording is overwritten by the next call.
+        """The function's result, to be read before the next call, which overwrites it.
 
-        Raises ValueError for a batch that does not fit the first.
+        Raises ValueError for a batch that does not fit.
         """
         if self._device == "cpu":
             return self._function(*batch)
         if not self.fits(batch):
-            raise ValueError("Recorded: a batch has other shapes or dtypes than the first one")
-        if self._graphed is None:
-            self._pinned = tuple(_pinned_like(a) for a in batch)
-            self._arrays = tuple(dev.to_device(np.ascontiguousarray(a), "cuda") for a in batch)
-            self._graphed = graphed(lambda: self._function(*self._arrays))
+            raise ValueError("Recorded: a batch has other shapes or dtypes than those before")
+        kind = _kind(batch)
+        if kind not in self._recordings:
+            self._recordings[kind] = _Recording(self._function, batch)
+        return self._recordings[kind](batch)
+
+
+_RECORDINGS = 2
+
+
+def _kind(batch: tuple[np.ndarray, ...]) -> tuple[Any, ...]:
+    return tuple((a.shape, a.dtype) for a in batch)
+
+
+class _Recording(Generic[R]):
+    """A function as one CUDA graph, and the arrays that it reads."""
+
+    def __init__(self, function: Callable[..., R], batch: tuple[np.ndarray, ...]) -> None:
+        self._pinned = tuple(_pinned_like(a) for a in batch)
+        self._arrays = tuple(dev.to_device(np.ascontiguousarray(a), "cuda") for a in batch)
+        self._graphed = graphed(lambda: function(*self._arrays))
+
+    def __call__(self, batch: tuple[np.ndarray, ...]) -> R:
         for source, pinned, target in zip(batch, self._pinned, self._arrays, strict=True):
             pinned[...] = source
             target.set(pinned)

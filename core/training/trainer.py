@@ -23,7 +23,7 @@ from core.training.average import MovingAverage
 from core.training.interrupt import interruptible
 from core.training.progress import Progress
 from core.training.run import BEST, LAST, Run
-from core.training.step import Figures, Forward, TrainingStep, numbers
+from core.training.step import Figures, Forward, TrainingStep, numbers, scaler_of
 
 
 def classification(
@@ -164,6 +164,7 @@ class Trainer:
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"Trainer: patience is {self.patience}, expected 1 or more, or None")
         self._mean = _Mean()
+        self._scaler = scaler_of(self.model)
         self._logged = 0
         self._saved_at = time.monotonic()
 
@@ -178,7 +179,12 @@ class Trainer:
         if resume:
             self._resume()
         step = TrainingStep(
-            self.model, self.optimizer, self.forward, clip_norm=self.clip_norm, graph=self.graph
+            self.model,
+            self.optimizer,
+            self.forward,
+            clip_norm=self.clip_norm,
+            graph=self.graph,
+            scaler=self._scaler,
         )
         progress = Progress(
             epochs=epochs,
@@ -285,6 +291,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
+            "scaler": None if self._scaler is None else self._scaler.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -305,6 +312,8 @@ class Trainer:
             self.schedule.load_state_dict(state["schedule"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+        if self._scaler is not None and state.get("scaler") is not None:
+            self._scaler.load_state_dict(state["scaler"])
         self.loader.load_state_dict(state["loader"])
         dev.random.load_state_dict(state["random"])
         self._mean.load_state_dict(state["mean"])

@@ -116,3 +116,18 @@ def test_unscaled_gradients_can_be_clipped() -> None:
     scaler.step(rule)
     scaler.update()
     assert p.tolist()[0] == pytest.approx(-1.0, rel=1e-5) and scaler.get_scale() == 4.0
+
+
+def test_another_optimiser_cannot_step_after_unscale() -> None:
+    first, second = (Tensor(np.zeros(1, np.float32), requires_grad=True) for _ in range(2))
+    rules = [optim.SGD([p], lr=1.0) for p in (first, second)]
+    for p in (first, second):
+        p.grad = Tensor(np.full(1, 8.0, np.float32))
+    scaler = amp.GradScaler("cpu", init_scale=4.0)
+    scaler.unscale_(rules[0])
+    scaler.step(rules[0])
+    with pytest.raises(RuntimeError, match="after unscale_ of one optimiser another cannot step"):
+        scaler.step(rules[1])
+    scaler.update()
+    scaler.step(rules[1])
+    assert first.tolist() == second.tolist() == [-2.0]

@@ -14,7 +14,7 @@ from core import device as dev
 from core import functional as F
 from core.kernels.layout import channels_first, is_channels_last, to_channels_last
 from core.replay import graphed
-from core.training.step import TrainingStep
+from core.training.step import TrainingStep, scaler_of
 from core.training.trainer import classification
 
 
@@ -144,7 +144,8 @@ def test_16_bits(dtype: str) -> None:
         net = network().to("cuda")
         core.seed(3)
         with amp.autocast(chosen):
-            step = TrainingStep(net, optim.Adam(net.parameters()), classification, graph=True)
+            rule, scaler = optim.Adam(net.parameters()), scaler_of(net)
+            step = TrainingStep(net, rule, classification, graph=True, scaler=scaler)
             losses.append([step(batch())["loss"] for _ in range(6)])
         assert all(p.dtype == np.float32 for p in net.parameters())
     assert losses[1] == pytest.approx(losses[0], rel=0.05)

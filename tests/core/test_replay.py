@@ -60,6 +60,17 @@ def test_numbers_are_asked_for_before_each_replay(recording: Any) -> None:
         assert recording.uploads[-1].tolist() == expected
 
 
+def test_promises_of_one_key_are_one(recording: Any) -> None:
+    values = iter([(3.0,), (4.0,)])
+    for _ in range(2):
+        replay.numbers((1.0,))
+        replay.on_replay(lambda: next(values), key="mask")
+    recording.complete()
+    for expected in ([3.0, 3.0], [4.0, 4.0]):
+        recording.upload(Stream())
+        assert recording.uploads[-1].tolist() == expected
+
+
 def test_promises_that_do_not_fit(recording: Any) -> None:
     with pytest.raises(RuntimeError, match="a kernel of the reference would repeat"):
         replay.on_replay(lambda: (1.0,))

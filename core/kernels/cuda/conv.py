@@ -189,6 +189,8 @@ def _columns(
     A row is what one position sees. The parts, of about `size` bytes, share their memory.
     """
     count = math.prod(y.shape[:-1])
+    if not count:
+        return
     if _is_plain(weight, window):
         yield slice(0, count), x.reshape(1, -1, x.shape[-1])
         return

@@ -6,7 +6,7 @@ CuPy's arrays are passed by their addresses, on CuPy's stream and with workspace
 from __future__ import annotations
 
 import os
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from core.device import Array, float32_matmul_precision
@@ -15,6 +15,7 @@ from core.kernels.reference.conv import Window
 DTYPES = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BFLOAT16"}
 _WORKSPACE = 1 << 30  # bytes, at most
 _CANDIDATES = 4  # plans that are measured
+_PLANS = 4096  # that are kept
 
 
 @cache
@@ -117,7 +118,7 @@ class _Plan:
         return min(times)
 
 
-@cache
+@lru_cache(_PLANS)
 def _plan(
     kind: str, shapes: tuple[tuple[int, ...], ...], window: Window, dtype: str, tensor_cores: bool
 ) -> _Plan:

@@ -60,7 +60,8 @@ def struct(values: Sequence[Any], dtype: Any) -> np.ndarray:
 
 def aligned(*values: Any) -> bool:
     """Whether the arrays among `values` begin where 16 bytes can be read at once."""
-    return all(value.data.ptr % 16 == 0 for value in values if is_array(value))
+    arrays = (value for value in values if is_array(value) and not isinstance(value, np.ndarray))
+    return all(array.data.ptr % 16 == 0 for array in arrays)
 
 
 def supports(dtype: np.dtype[Any]) -> bool:

@@ -18,11 +18,15 @@ def prepare(cupy: Any) -> None:
 
     Raises ValueError for a limit that is no size.
     """
-    pool = cupy.get_default_memory_pool()
+    cupy.cuda.set_allocator(allocator(cupy, cupy.get_default_memory_pool()))
+
+
+def allocator(cupy: Any, pool: Any) -> Callable[[int], Any]:
+    """What allocates from `pool` within the limit, and says what failed."""
     limit = os.environ.get("OPENBOOK_GPU_MEMORY")
     if limit:
         pool.set_limit(size=size_of(limit))
-    cupy.cuda.set_allocator(guarded(cupy, pool.malloc))
+    return guarded(cupy, pool.malloc)
 
 
 def size_of(text: str) -> int:

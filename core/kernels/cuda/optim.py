@@ -58,11 +58,12 @@ def _step(rule: str, pieces: Sequence[Piece], step: Any, scaling: Array | None) 
 def square_sum(arrays: Sequence[Array]) -> Array:
     """See the reference."""
     module = array_module(*arrays)
-    partial = module.zeros((len(arrays), _BLOCKS), np.float64)
+    blocks = min(-(-max(a.size for a in arrays) // THREADS), _BLOCKS)
+    partial = module.zeros((len(arrays), blocks), np.float64)
     for first, part in _chunks([(a,) for a in arrays]):
         for table, _, count, _kept in _tables(part):
             like = arrays[0]
-            _SOURCE.launch("square_sums", like, (_BLOCKS, count), THREADS, table, first, partial)
+            _SOURCE.launch("square_sums", like, (blocks, count), THREADS, table, first, partial)
     return partial.sum()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from core.device import Array, array_module
-from core.kernels.cuda.launch import THREADS, Source, struct
+from core.kernels.cuda.launch import THREADS, Source, aligned, struct
 from core.kernels.layout import channels_first, channels_last, to_channels_last
 from core.kernels.reference import pool as reference
 from core.kernels.reference.pool import Pooling
@@ -154,7 +154,8 @@ def _over(kernel: str, x: Array, cells: tuple[int, ...], *args: Any) -> None:
     """Run a kernel over `cells` of each picture, laid out as x; over packs of its channels."""
     images, channels = planes(x)
     lanes = 16 // x.dtype.itemsize
-    kind, lanes = ("values", 1) if channels % lanes else ("packs", lanes)
+    packs = channels % lanes == 0 and aligned(x, *args)
+    kind, lanes = ("packs", lanes) if packs else ("values", 1)
     channels //= lanes
     rows, width = images * cells[0], cells[1] * channels
     over_rows(_SOURCE, f"{kernel}_{kind}", x, rows, width, images, channels, *args)

@@ -40,7 +40,8 @@ def matmul_into(a: Array, b: Array, out: Array, add: bool = False) -> None:
     if not out.size:
         return
     if not a.shape[1]:
-        out *= int(add)
+        if not add:
+            out[...] = 0
         return
     gemm(_dense(a), _dense(b), out, add)
 

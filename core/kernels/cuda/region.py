@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from core.device import Array, array_module
-from core.kernels.cuda.launch import THREADS, Source, struct
+from core.kernels.cuda.launch import THREADS, Source, aligned, struct
 from core.kernels.cuda.pool import over_rows
 from core.kernels.layout import as_layout_of, channels_first, to_channels_last
 from core.kernels.reference import region as reference
@@ -106,7 +106,7 @@ def _over_pixels(kernel: str, bins: Array, shape: tuple[int, ...], *args: Any) -
 def _width(kernel: str, x: Array) -> tuple[str, int]:
     """The kernel for the channels of x (..., C), and how many threads they are."""
     lanes, channels = 16 // x.dtype.itemsize, x.shape[-1]
-    if channels % lanes:
+    if channels % lanes or not aligned(x):
         return f"{kernel}_values", channels
     return f"{kernel}_packs", channels // lanes
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from core.device import Array, array_module
-from core.kernels.cuda.launch import Source, struct
+from core.kernels.cuda.launch import Source, aligned, struct
 from core.kernels.cuda.pool import dense, lies_last, over_rows
 from core.kernels.layout import channels_first, channels_last
 from core.kernels.reference.resample import Taps
@@ -80,7 +80,9 @@ def _both(x: Array, front: int, rows: _Table, columns: _Table) -> Array:
 def _width(kernel: str, x: Array, values: int) -> tuple[str, int]:
     """The kernel for so many neighbouring values, and how many threads they are."""
     lanes = 16 // x.dtype.itemsize
-    return (f"{kernel}_values", values) if values % lanes else (f"{kernel}_packs", values // lanes)
+    if values % lanes or not aligned(x):
+        return f"{kernel}_values", values
+    return f"{kernel}_packs", values // lanes
 
 
 def _table(x: Array, taps: Taps, transposed: bool) -> _Table:

@@ -9,6 +9,7 @@ import pytest
 
 from core.kernels import reference
 from core.kernels.cuda import conv
+from core.kernels.cuda.product import matmul_into
 from core.kernels.reference.conv import Window
 from tests.core import fake_device
 from tests.core.fake_device import needs_kernels, placed, to_host
@@ -71,3 +72,20 @@ def test_the_three_products(shape: tuple[int, ...], dtype: str, tolerance: float
     for found, expected in pairs:
         error = np.linalg.norm(to_host(found).astype("f8") - expected)
         assert error <= tolerance * np.linalg.norm(expected)
+
+
+@pytest.mark.device
+@pytest.mark.parametrize("size", [1, 3])
+def test_no_samples(size: int) -> None:
+    window = Window((1, 1), (0, 0), (1, 1), 1)
+    x, gy = (placed(np.ones((0, 4, 6, 6), np.float32)), placed(np.ones((0, 4, 6, 6), np.float32)))
+    gw = conv.convolve_weight_gradient(x, gy, (size, size), window)
+    assert gw.shape == (4, 4, size, size) and not to_host(gw).any()
+    assert conv.convolve(x, gw, None, window).shape[0] == 0
+
+
+@pytest.mark.device
+def test_a_product_over_nothing_is_zero() -> None:
+    out = placed(np.full((2, 3), np.nan, np.float32))
+    matmul_into(placed(np.ones((2, 0), np.float32)), placed(np.ones((0, 3), np.float32)), out)
+    assert not to_host(out).any()

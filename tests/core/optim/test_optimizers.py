@@ -149,6 +149,38 @@ def test_no_value_goes_to_the_host(name: str, settings: dict[str, Any]) -> None:
         np.testing.assert_allclose(fake_device.to_host(p.data), q.numpy(), rtol=1e-12)
 
 
+@pytest.mark.skipif(
+    not (fake_device.ON_GPU or fake_device.cuda_emulator.available()),
+    reason="the strict device needs a C++ compiler to run the kernels",
+)
+def test_parameters_of_two_dtypes_on_the_card() -> None:
+    fake_device.register()
+    params = [
+        Tensor(fake_device.placed(np.ones(4, dtype)), requires_grad=True)
+        for dtype in ("float32", "float64", "float32")
+    ]
+    for p in params:
+        p.grad = Tensor(fake_device.placed(np.ones(4, p.dtype)))
+    optim.SGD(params, lr=0.1).step()
+    for p in params:
+        np.testing.assert_allclose(fake_device.to_host(p.data), 0.9, rtol=1e-6)
+
+
+def test_loading_keeps_the_arrays_that_are_there() -> None:
+    params = own_parameters("float32")
+    optimizer = optim.Adam(params, lr=0.1)
+    give(params, "float32", 1)
+    optimizer.step()
+    before = {p: dict(optimizer.state[p]) for p in params}
+    saved = copy.deepcopy(optimizer.state_dict())
+    optimizer.step()
+    optimizer.load_state_dict(saved)
+    for p, arrays in zip(params, saved["state"].values(), strict=True):
+        for key, value in arrays.items():
+            np.testing.assert_array_equal(optimizer.state[p][key], value)
+            assert key == "step" or optimizer.state[p][key] is before[p][key]
+
+
 def test_zero_grad() -> None:
     params = own_parameters("float32")
     give(params, "float32", 1)
