@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import nn
-from core.device import to_device
+from core.device import Array, array_module
 from core.kernels.layout import channels_first
 from core.tensor import Tensor
 from dqn.environments import Signature
@@ -90,7 +90,28 @@ def build(signature: Signature, architecture: Architecture) -> QNetwork:
         return nn.Sequential(linear(features, last), nn.ReLU(), linear(last, outputs))
 
     actions = head(len(signature.actions))
-    return QNetwork(nn.Sequential(*layers), actions, head(1) if architecture.dueling else None)
+    value = head(1) if architecture.dueling else None
+    network = QNetwork(nn.Sequential(*layers), actions, value)
+    if signature.is_screen:
+        _begin(network)
+    return network
+
+
+def _begin(network: QNetwork) -> None:
+    """First weights that let a small ball through: He et al. 2015, without biases.
+
+    PyTorch's shrink what differs between two screens of Pong fortyfold, while its grey background
+    goes through. Updates then follow the background alone, and push one filter after another below
+    zero for every screen. So each of the first filters also begins with a mean of zero: a plain
+    background is nothing to it.
+    """
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    for layer in layers:
+        assert layer.bias is not None
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.zeros_(layer.bias)
+    filters = layers[0].weight
+    filters.data[...] -= filters.data.mean((1, 2, 3), keepdims=True)
 
 
 def _convolutions(signature: Signature, width: int) -> tuple[list[nn.Module], int]:
@@ -105,24 +126,25 @@ def _convolutions(signature: Signature, width: int) -> tuple[list[nn.Module], in
     return [*layers, nn.Flatten()], channels * int(sides.prod())
 
 
-def to_input(states: NDArray[Any], device: str = "cpu") -> Tensor:
+def to_input(states: Array) -> Tensor:
     """States of the replay memory as the network's input: screens scaled to 0..1.
 
     Screens (N, stack, H, W) become float32 that lies channels-last, as convolutions like it.
     """
     if states.ndim != 4:
-        return Tensor(to_device(states, device))
+        return Tensor(states)
     n, stack, height, width = states.shape
-    scaled = np.empty((n, height, width, stack), np.float32)
+    module = array_module(states)
+    scaled = module.empty((n, height, width, stack), np.float32)
     for k in range(stack):
-        np.multiply(
+        module.multiply(
             states[:, k],
             np.float32(1 / 255),
             out=scaled[..., k],
             dtype=np.float32,
             casting="unsafe",
         )
-    return Tensor(channels_first(to_device(scaled, device)))
+    return Tensor(channels_first(scaled))
 
 
 def stacked(observations: Sequence[NDArray[Any]]) -> NDArray[Any]:

@@ -167,7 +167,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             _ATARI,
             env="ALE/Pong-v5",
             optimizer="adam",
-            lr=0.0002,
+            lr=0.0001,
             width=16,
             hidden=(256,),
             steps=1_500_000,

@@ -78,6 +78,35 @@ def test_it_memorises_a_handful_of_states(signature: Signature) -> None:
     assert loss.item() < 1e-3
 
 
+def test_a_plain_background_is_nothing_to_a_new_network() -> None:
+    network = build(atari(6), Architecture(width=4, hidden=(32,)))
+    for grey in (0, 87, 255):
+        states = np.full((1, 4, 84, 84), grey, np.uint8)
+        assert network(to_input(states)).numpy() == pytest.approx(0, abs=1e-4)
+
+
+def test_it_learns_from_a_ball_of_two_pixels_on_grey() -> None:
+    # What Pong shows. With PyTorch's first weights the loss stays that of a constant, 0.125.
+    core.seed(0)
+    rng = np.random.default_rng(0)
+    network = build(atari(6), Architecture(width=16, hidden=(256,)))
+    optimizer = optim.Adam(network.parameters(), lr=0.0005, eps=1e-5)
+    losses = []
+    for _ in range(150):
+        states = np.full((32, 4, 84, 84), 87, np.uint8)
+        across, down = rng.integers(0, 79, 32), rng.integers(0, 83, 32)
+        for state, x, y in zip(states, across, down, strict=True):
+            for age, frame in enumerate(state):
+                frame[y : y + 2, x + age : x + age + 2] = 236
+        wanted = np.where(across < 40, -1, 0).astype(np.float32)
+        loss = F.huber_loss(network(to_input(states))[:, 0], Tensor(wanted))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert np.mean(losses[-20:]) < 0.05
+
+
 def test_what_cannot_be() -> None:
     with pytest.raises(ValueError, match=r"screens of \(35, 84\); expected sides of 36 or more"):
         build(Signature((35, 84), 4, ("a",)), Architecture())
