@@ -37,7 +37,7 @@ demo: $(STAMP)  ## detect objects in held-out pictures with the shipped weights
 test: $(if $(ON_GPU),$(GPU_STAMP),$(STAMP))  ## the test suite: no network, no GPU, no data sets; DEVICE=cuda: on a GPU
 ifneq ($(ON_GPU),)
 	OPENBOOK_TEST_DEVICE=cuda $(PY) -m tests.core.compile_kernels
-	OPENBOOK_TEST_DEVICE=cuda OPENBLAS_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) -W default -m device tests/core $(PYTEST_ARGS)
+	OPENBOOK_TEST_DEVICE=cuda OPENBLAS_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) -W default -m device tests/core tests/test_devices.py $(PYTEST_ARGS)
 else
 	OPENBLAS_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) -m "not data and not peer" $(PYTEST_ARGS)
 endif

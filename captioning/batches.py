@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioning.words import PAD
-from core.data.loader import DataLoader
+from core.data.loader import DataLoader, workers_for
 from core.data.rng import Draws
 
 # Sentences are sorted by length within so many batches, which are then shuffled.
@@ -89,8 +89,12 @@ class Sentences:
         *,
         by_picture: bool = False,
         transform: Callable[[Batch, Draws], Batch] | None = None,
+        device: str = "cpu",
     ) -> DataLoader:
-        """Shuffled batches, with like lengths together or the sentences of a picture."""
+        """Shuffled batches for a network on `device`.
+
+        Like lengths come together, or the sentences of a picture.
+        """
         return DataLoader(
             self,
             batch_size,
@@ -99,6 +103,7 @@ class Sentences:
             order=self.by_picture() if by_picture else self.by_length(batch_size),
             collate=self.collate,
             transform=transform,
+            workers=workers_for(device),
         )
 
 

@@ -88,6 +88,12 @@ class CaptionNet(nn.Module):
         """The encoder, frozen or not."""
         return self._eyes[0]
 
+    def to(self, target: Any) -> Self:
+        """As of every module; to a device a frozen encoder goes too."""
+        if isinstance(target, str):
+            self.eyes.to(target)
+        return super().to(target)
+
     def features(self, inputs: NDArray[Any]) -> Tensor:
         """Normalised feature maps, of pictures or of maps as the encoder gives them."""
         maps = self._maps(inputs)

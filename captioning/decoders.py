@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from core import Tensor, nn
+from core import device as dev
 from core import functional as F
 from core.nn import init
 
@@ -33,7 +34,10 @@ class Written(NamedTuple):
 def rows(parts: State, index: Any) -> State:
     """The rows `index` (M,) of each part (N, ...), some of them more than once or never."""
     return tuple(
-        F.embedding(index, part.flatten(1)).reshape(len(index), *part.shape[1:]) for part in parts
+        F.embedding(dev.to_device(index, part.device), part.flatten(1)).reshape(
+            len(index), *part.shape[1:]
+        )
+        for part in parts
     )
 
 
@@ -60,6 +64,10 @@ class Decoder(nn.Module):
         if owner is not None:
             memory, state = rows(memory, owner), rows(state, owner)
         return self.write(words, state, memory)
+
+    def embedded(self, words: Any) -> Tensor:
+        """The vectors (..., width) of words, which may lie on the CPU."""
+        return self.embedding(dev.to_device(words, self.embedding.weight.device))
 
     def advance(self, inputs: Tensor, state: State | None) -> tuple[Tensor, State]:
         """The cell over inputs (N, T, I) from a state, parts (N, H): outputs and last state."""
@@ -110,7 +118,7 @@ class NIC(Decoder):
         self.picture = nn.Linear(channels, width * self.states)
 
     def write(self, words: Any, state: State, memory: State) -> Written:
-        outputs, _ = self.advance(self.dropout(self.embedding(words)), state)
+        outputs, _ = self.advance(self.dropout(self.embedded(words)), state)
         return Written(self.scores(self.dropout(outputs)))
 
     def look(self, features: Tensor) -> State:
@@ -123,7 +131,7 @@ class NIC(Decoder):
         return self.advance(self.dropout(seen).unsqueeze(1), None)[1]
 
     def step(self, words: Any, state: State, memory: State) -> tuple[Tensor, State, Tensor | None]:
-        outputs, state = self.advance(self.embedding(words).unsqueeze(1), state)
+        outputs, state = self.advance(self.embedded(words).unsqueeze(1), state)
         return self.scores(self.dropout(outputs[:, 0])), state, None
 
 
@@ -160,7 +168,7 @@ class SoftAttention(Decoder):
         self.output_seen = nn.Linear(seen, width, bias=False)
 
     def write(self, words: Any, state: State, memory: State) -> Written:
-        embedded = self.dropout(self.embedding(words))
+        embedded = self.dropout(self.embedded(words))
         outputs, seen, weights = [], [], []
         for t in range(embedded.shape[1]):
             context, at = self._attend(state, memory)
@@ -179,7 +187,7 @@ class SoftAttention(Decoder):
         return F.chunk(F.tanh(self.start(F.mean(features, (2, 3)))), self.states, 1)
 
     def step(self, words: Any, state: State, memory: State) -> tuple[Tensor, State, Tensor | None]:
-        embedded = self.embedding(words)
+        embedded = self.embedded(words)
         context, at = self._attend(state, memory)
         outputs, state = self.advance(F.cat([embedded, context], 1).unsqueeze(1), state)
         return self._logits(embedded, outputs[:, 0], context), state, at

@@ -197,6 +197,7 @@ def _trainer(
         options.seed,
         by_picture=not options.frozen,
         transform=None if options.augment == "none" else _Changed(options.augment == "elastic"),
+        device=next(captioner.net.parameters()).device,
     )
     validation = Sentences(inputs, watched).batches(
         options.batch_size, 0, by_picture=not options.frozen

@@ -8,7 +8,6 @@ flowers is honest.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,19 +16,23 @@ from numpy.typing import NDArray
 
 import core
 from core import data, models, nn, optim
+from core import device as dev
 from core import functional as F
-from core.cli import TrainingOptions, run_command
+from core.cli import TrainingOptions, resolve_device, run_command
 from core.data import augment
 from core.data.dataset import ArrayDataset
+from core.data.loader import workers_for
 from core.data.preprocess import Preprocessing
 from core.data.rng import Draws
 from core.io import weights
+from core.kernels.layout import ufunc
 from core.models.backbone import MEAN, STD, Backbone, folded, normalised
 from core.tape import no_grad
 from core.tensor import Tensor
 from core.training.classifier import to_network
 from core.training.run import Run
-from core.training.trainer import Figures, Trainer, evaluate
+from core.training.step import Forward
+from core.training.trainer import Trainer, evaluate
 
 _SIZE = 64
 _UNLABELLED = len(data.cifar.CIFAR10_CLASSES)
@@ -84,13 +87,19 @@ def main(options: Options) -> dict[str, Any]:
     """Train, fold the batch norms away, save; returns the summary."""
     core.seed(options.seed)
     train, held_out = _pictures(options)
+    device = resolve_device(options.device)
     teacher = models.pretrained("squeezenet1_0", data_root=options.data_root).model
-    teacher.requires_grad_(False)
+    teacher.requires_grad_(False).to(device)
     run = Run.create(options.out, "core", "distil", options)
-    model = Distillation(Backbone(_UNLABELLED, batch_norm=True))
+    model = Distillation(Backbone(_UNLABELLED, batch_norm=True)).to(device)
     forward = objective(teacher)
     loader = data.DataLoader(
-        train, options.batch_size, shuffle=True, seed=options.seed, transform=_augmented
+        train,
+        options.batch_size,
+        shuffle=True,
+        seed=options.seed,
+        transform=_augmented,
+        workers=workers_for(device),
     )
     validation = data.DataLoader(held_out, options.batch_size, transform=_plain)
     optimizer = optim.AdamW(model.parameters(), lr=options.lr, weight_decay=0.02)
@@ -124,34 +133,35 @@ def main(options: Options) -> dict[str, Any]:
     return run.finish({**figures, "parameters": student.num_parameters()})
 
 
-def objective(teacher: nn.Module) -> Callable[[nn.Module, Any], tuple[Tensor, Figures]]:
+def objective(teacher: nn.Module) -> Forward:
     """The `Forward` of the training: squared errors of maps, in units of the maps' variance.
 
     A batch is (pictures in 0..1, labels); where a label is 10 the class counts nothing.
     """
 
-    def forward(model: nn.Module, batch: Any) -> tuple[Tensor, Figures]:
+    def forward(model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         pictures, labels = batch
-        x = Tensor(normalised(pictures))
+        device = next(model.parameters()).device
+        x = Tensor(dev.to_device(normalised(pictures), device))
         wanted = [Tensor(t) for t in teacher_maps(teacher, x)]
         logits, predictions = model(x, [t.shape[2:] for t in wanted])
         errors = [F.mse_loss(p, t) for p, t in zip(predictions, wanted, strict=True)]
         distance = (errors[0] + errors[1] + errors[2]) / 3
         loss = distance
         if (labels != _UNLABELLED).any():
-            cross_entropy = F.cross_entropy(logits, labels, ignore_index=_UNLABELLED)
-            loss = loss + 0.2 * cross_entropy
-        return loss, {"distance": distance.item()}
+            target = dev.to_device(labels, device)
+            loss = loss + 0.2 * F.cross_entropy(logits, target, ignore_index=_UNLABELLED)
+        return loss, {"distance": distance.detach()}
 
     return forward
 
 
-def teacher_maps(teacher: nn.Module, x: Tensor) -> list[NDArray[np.float32]]:
+def teacher_maps(teacher: nn.Module, x: Tensor) -> list[dev.Array]:
     """The tapped maps of the teacher, each divided by its standard deviation over the batch."""
     with no_grad():
         found = models.features(teacher, [f"features.{layer}" for layer, _ in _TAPS.values()])(x)
-    maps = [tap.numpy() for tap in found.values()]
-    return [values / (values.std() + np.float32(1e-6)) for values in maps]
+    maps = [tap.data for tap in found.values()]
+    return [ufunc("true_divide", a, a.std() + np.float32(1e-6)) for a in maps]
 
 
 def _pictures(options: Options) -> tuple[ArrayDataset, ArrayDataset]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 import core
 from core import data, nn, optim
-from core.cli import CommonOptions, run_command
+from core import device as dev
+from core.cli import CommonOptions, resolve_device, run_command
 from core.data.dataset import ArrayDataset, Split
 from core.io import weights
 from core.models import DeepConvNet
@@ -74,15 +75,17 @@ def main(options: Options) -> dict[str, Any]:
     """Train, measure every precision on the test set, print the table; returns the summary."""
     core.seed(options.seed)
     train, test = _load(options, "train"), _load(options, "test")
+    device = resolve_device(options.device)
     run = Run.create(options.out, "core", "precision", options)
     channels, size = train.images.shape[1:3]
     model = DeepConvNet(channels, size, len(train.classes))
+    model.to(device)
     if options.weights is None:
         _fit(model, train, options, options.epochs, 0.001)
     else:
         weights.load_model(model, options.weights)
     pixels = channels * size**2
-    signs = binary_network(pixels, len(train.classes), options.hidden)
+    signs = binary_network(pixels, len(train.classes), options.hidden).to(device)
     _fit(signs, train, options, 3 * options.epochs, 0.005)
     rows = [*_precisions(model, train, test), _measured("signs", signs, test, bits=1)]
     print(table(rows))
@@ -107,6 +110,7 @@ def _fit(model: nn.Module, train: ArrayDataset, options: Options, epochs: int, l
         loader=loader,
         schedule=optim.CosineAnnealingLR(optimizer, epochs * len(loader)),
         schedule_per="step",
+        graph=True,
     ).fit(epochs)
 
 
@@ -114,8 +118,9 @@ def _precisions(model: nn.Module, train: ArrayDataset, test: ArrayDataset) -> li
     """The rows of one trained network, from 64 bits to 8."""
     double = copy.deepcopy(model).double()
     half = copy.deepcopy(model).half().float()
-    pictures = to_network(train.images[:_CALIBRATION])
-    integers = quantise(copy.deepcopy(model), lambda m: m(Tensor(pictures)))
+    device = next(model.parameters()).device
+    pictures = dev.to_device(to_network(train.images[:_CALIBRATION]), device)
+    integers = quantise(copy.deepcopy(model), lambda m: m(Tensor(pictures))).to(device)
     return [
         _measured("float64", double, test, bits=64, dtype=np.float64),
         _measured("float32", model, test, bits=32),
@@ -127,7 +132,8 @@ def _precisions(model: nn.Module, train: ArrayDataset, test: ArrayDataset) -> li
 def _measured(
     name: str, model: nn.Module, test: ArrayDataset, *, bits: int, dtype: type = np.float32
 ) -> Row:
-    images: NDArray[Any] = to_network(test.images).astype(dtype, copy=False)
+    device = next(model.parameters()).device
+    images = dev.to_device(to_network(test.images).astype(dtype, copy=False), device)
     model.eval()
 
     def predict() -> NDArray[np.int64]:

@@ -6,16 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 import core
 from core import data, models, nn, optim
-from core.cli import run_command
+from core import device as dev
+from core.cli import resolve_device, run_command
 from core.data import augment
 from core.data.dataset import ArrayDataset, Split
+from core.data.loader import workers_for
 from core.data.rng import Draws
 from core.models.backbone import Backbone, normalised
 from core.tape import no_grad
@@ -55,6 +57,9 @@ class Options:
 
     data_root: Path | None = None
     """Folder of the data sets; by default $OPENBOOK_DATA, else the user cache."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU when there is one."""
 
     out: Path | None = None
     """Folder for the results; by default runs/core-transfer."""
@@ -116,12 +121,19 @@ def _trained(options: Options, part: ArrayDataset, name: str, title: str, seed: 
     way = WAYS[name]
     model = way.make(options.data_root)
     head = replace_head(model, len(part.classes))
+    model.to(resolve_device(options.device))
     if way.frozen:
         freeze_below(model, head)
     optimizer = optim.AdamW(depth_groups(model, way.lr, way.decay), lr=way.lr, weight_decay=0.01)
     batch_size = min(options.batch_size, len(part))
     loader = data.DataLoader(
-        part, batch_size, shuffle=True, seed=seed, drop_last=True, transform=_augmented
+        part,
+        batch_size,
+        shuffle=True,
+        seed=seed,
+        drop_last=True,
+        transform=_augmented,
+        workers=workers_for(next(model.parameters()).device),
     )
     epochs = max(1, round(options.steps / len(loader)))
     schedule = optim.CosineAnnealingLR(optimizer, epochs * len(loader))
@@ -131,6 +143,7 @@ def _trained(options: Options, part: ArrayDataset, name: str, title: str, seed: 
         loader=loader,
         schedule=schedule,
         schedule_per="step",
+        graph=True,
         title=f"{title}, seed {seed}",
     ).fit(epochs)
     return model
@@ -153,11 +166,12 @@ def _few(train: ArrayDataset, count: int, seed: int) -> tuple[ArrayDataset, Arra
 def accuracy(model: nn.Module, test: ArrayDataset, batch_size: int = 100) -> float:
     """The share of pictures that get their class."""
     model.eval()
-    right = 0
+    device, right = next((p.device for p in model.parameters()), "cpu"), 0
     with no_grad():
         for start in range(0, len(test), batch_size):
             part = slice(start, start + batch_size)
-            logits = model(Tensor(normalised(to_network(test.images[part]))))
+            inputs = dev.to_device(normalised(to_network(test.images[part])), device)
+            logits = model(Tensor(inputs))
             right += int((logits.numpy().argmax(axis=1) == test.labels[part]).sum())
     return right / len(test)
 

@@ -17,7 +17,7 @@ from core import device as dev
 from core.data.images import Picture
 from core.io import weights
 from core.io.weights import Card
-from dcgan.data import to_pictures
+from dcgan.data import to_network, to_pictures
 from dcgan.networks import Discriminator, Generator
 
 ARCHITECTURE = "dcgan"
@@ -78,6 +78,18 @@ class Artist:
                 told = None if labels is None else labels[part]
                 made.append(self.generator(x, told).numpy())
         return list(to_pictures(np.concatenate(made)))
+
+    def maps(self, images: NDArray[np.uint8], labels: Any = None) -> list[Tensor]:
+        """What each layer of the discriminator makes of pictures (N, C, S, S), from fine to coarse.
+
+        Raises ValueError for an artist without a discriminator.
+        """
+        if self.discriminator is None:
+            raise ValueError("these weights have no discriminator")
+        device = next(self.discriminator.parameters()).device
+        with core.no_grad():
+            x = Tensor(dev.to_device(to_network(images), device))
+            return self.discriminator.eval().maps(x, labels)
 
     def label(self, name: str) -> int:
         """The number of a class. Raises ValueError for one that it cannot be told."""

@@ -8,11 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-import core
-from core import Tensor, viz
+from core import viz
 from core.data.images import Picture
 from dcgan.artist import Artist, noise
-from dcgan.data import to_network
 from dcgan.latent import arithmetic, centre, slerp, walk
 from dcgan.metrics import features
 
@@ -86,12 +84,8 @@ def filters(artist: Artist, real: NDArray[np.uint8], *, count: int = 6, each: in
 
     Raises ValueError for an artist without a discriminator.
     """
-    if artist.discriminator is None:
-        raise ValueError("these weights have no discriminator")
-    labels = artist.labels(len(real))
-    with core.no_grad():
-        maps = artist.discriminator.eval().maps(Tensor(to_network(real)), labels)[-1].numpy()
-    strength = maps.max(axis=(2, 3))
+    maps = artist.maps(real, artist.labels(len(real)))[-1]
+    strength = maps.numpy().max(axis=(2, 3))
     # Filters that tell pictures apart, not those that are always on.
     chosen = np.argsort(-strength.std(axis=0))[:count]
     pictures, titles = [], []

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from core import Tensor, nn
+from core import Tensor, kernels, nn
 from core import device as dev
 from core import functional as F
+from core.device import Array
 
 _EPSILON = 1e-12
 
@@ -31,16 +32,21 @@ class SpectralConv2d(nn.Conv2d):
     def normalised(self) -> Tensor:
         """The weight over its largest singular value."""
         rows = self.weight.reshape(self.out_channels, -1)
-        u, module = self.u, dev.array_module(rows.data)
-        v = rows.data.T @ u.data
-        v /= module.linalg.norm(v) + _EPSILON
+        w, u = rows.data, self.u.data[:, None]
+        v = _unit(kernels.of(w).matmul(w.T, u))
         if self.training:
-            left = rows.data @ v
-            u.copy_(left / (module.linalg.norm(left) + _EPSILON))
-        value = F.sum(Tensor(u.data.copy()) * (rows @ Tensor(v)))
+            u = _unit(kernels.of(w).matmul(w, v))
+            self.u.copy_(u[:, 0])
+        value = F.sum(Tensor(u.copy()) * (rows @ Tensor(v)))
         return self.weight / value
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(
             x, self.normalised(), self.bias, self.stride, self.padding, self.dilation, self.groups
         )
+
+
+def _unit(column: Array) -> Array:
+    """A column (N, 1) over its length."""
+    square = kernels.of(column).matmul(column.T, column)
+    return column / (dev.array_module(column).sqrt(square) + _EPSILON)

@@ -7,13 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import core
-from core import Tensor
 from core import functional as F
 from core.data.dataset import ArrayDataset
 from core.training.progress import track
 from dcgan.artist import Artist
-from dcgan.data import to_network
 
 _AT_ONCE = 200
 PENALTIES = (1e-4, 1e-3, 1e-2)
@@ -28,13 +25,11 @@ def discriminator_features(artist: Artist, images: NDArray[np.uint8]) -> NDArray
     """
     if artist.discriminator is None or artist.generator.classes:
         raise ValueError("features need a discriminator that is not told the class")
-    artist.discriminator.eval()
     found = []
-    with core.no_grad():
-        for start in track(range(0, len(images), _AT_ONCE), "features"):
-            maps = artist.discriminator.maps(Tensor(to_network(images[start : start + _AT_ONCE])))
-            pooled = [F.max_pool2d(one, one.shape[2] // _GRID).numpy() for one in maps]
-            found.append(np.concatenate([one.reshape(len(one), -1) for one in pooled], axis=1))
+    for start in track(range(0, len(images), _AT_ONCE), "features"):
+        maps = artist.maps(images[start : start + _AT_ONCE])
+        pooled = [F.max_pool2d(one, one.shape[2] // _GRID).numpy() for one in maps]
+        found.append(np.concatenate([one.reshape(len(one), -1) for one in pooled], axis=1))
     return np.concatenate(found)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from core.cli import run_command
+from core.cli import resolve_device, run_command
 from core.data.folder import distinct_stems
 from core.data.images import read_image, save_image
 from detection.detector import Detector
@@ -36,11 +37,15 @@ class Options:
     min_score: float | None = None
     """Least score of a box; by default what was best for each class on validation pictures."""
 
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes the GPU when there is one."""
+
 
 def main(options: Options) -> None:
     """Annotate every picture; one that cannot be read is named, and the others go on."""
     targets = _targets(options)
     detector = load_detector(options.data, options.weights)
+    detector.net.to(resolve_device(options.device))
     print(f"these weights know: {', '.join(detector.classes)} (trained on {detector.data})")
     pairs = zip(options.pictures, targets, strict=True)
     failures = [problem for pair in pairs if (problem := _one(*pair, detector, options.min_score))]

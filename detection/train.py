@@ -18,7 +18,7 @@ import core
 from core import optim, viz
 from core.cli import TrainingOptions, resolve_device, run_command
 from core.data.cache import ArrayCache
-from core.data.loader import DataLoader
+from core.data.loader import DataLoader, workers_for
 from core.io.weights import Card
 from core.training.run import Run
 from core.training.trainer import Trainer, classification, evaluate
@@ -144,7 +144,11 @@ def fine_tune(
         batch_size=options.batch_size,
     )
     loader = DataLoader(
-        batches, seed=options.seed, transform=batches.make, collate=lambda items: np.array(items)
+        batches,
+        seed=options.seed,
+        transform=batches.make,
+        collate=lambda items: np.array(items),
+        workers=workers_for(net.head.weight.device),
     )
     optimizer = optim.SGD(net.parameters(), lr=options.lr, momentum=0.9, weight_decay=5e-4)
     schedule = optim.CosineAnnealingLR(optimizer, T_max=options.epochs * STEPS_PER_EPOCH)
@@ -152,6 +156,7 @@ def fine_tune(
         model=net,
         optimizer=optimizer,
         loader=loader,
+        graph=True,
         evaluate=lambda: evaluate(net, watched, classification),
         schedule=schedule,
         schedule_per="step",

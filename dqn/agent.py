@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import functional as F
-from core.device import to_device
+from core.device import Array, array_module, to_device, to_host
 from core.tape import no_grad
 from core.tensor import Tensor
+from core.training.step import Recorded
 from dqn.networks import QNetwork, to_input
 from dqn.replay import Batch
 
@@ -38,7 +39,7 @@ class Agent:
     ) -> None:
         self.online, self.target, self.optimizer = online, target, optimizer
         self.double = double
-        self._device = next(online.parameters()).device
+        self._recorded = Recorded(self._learn, next(online.parameters()).device)
         self.target.requires_grad_(False)
         self.update_target()
 
@@ -52,41 +53,46 @@ class Agent:
 
     def learn(self, batch: Batch) -> Learned:
         """One step of the optimiser towards the values that the target network wants."""
-        wanted = self._wanted(batch)
+        arrays = batch.states, batch.actions, batch.returns, batch.discounts, batch.following
+        weights = () if batch.weights is None else (batch.weights,)
+        told = to_host(self._recorded(*arrays, *weights))
+        return Learned(float(told[-2]), float(told[-1]), told[:-2])
+
+    def _learn(
+        self,
+        states: Array,
+        actions: Array,
+        returns: Array,
+        discounts: Array,
+        following: Array,
+        weights: Array | None = None,
+    ) -> Array:
+        """The step itself, on the device: the errors (N,), the loss, and the mean value given."""
+        wanted = self._wanted(returns, discounts, to_input(following))
         self.optimizer.zero_grad()
-        taken = np.arange(len(wanted)), batch.actions
-        q = self.online(self._input(batch.states))[tuple(map(self._there, taken))]
-        loss = self._loss(q, wanted, batch.weights)
-        loss.backward()
-        self.optimizer.step()
-        given = q.numpy()
-        return Learned(loss.item(), float(given.mean()), wanted - given)
-
-    def _wanted(self, batch: Batch) -> NDArray[np.float32]:
-        """r + gamma ** n * max Q of the following states, or r where the episode terminated."""
-        following = self._input(batch.following)
-        with no_grad():
-            q = self.target(following).numpy()
-            chosen = (self.online(following).numpy() if self.double else q).argmax(1)
-        return batch.returns + batch.discounts * q[np.arange(len(q)), chosen]
-
-    def _loss(
-        self, q: Tensor, wanted: NDArray[np.float32], weights: NDArray[np.float32] | None
-    ) -> Tensor:
+        every = array_module(actions).arange(len(actions))
+        q = self.online(to_input(states))[every, actions]
         # Huber's loss has the gradient of the squared error clipped to -1..1, as published.
         if weights is None:
-            return F.huber_loss(q, self._there(wanted))
-        each = F.huber_loss(q, self._there(wanted), reduction="none")
-        return (each * self._there(weights)).mean()
+            loss = F.huber_loss(q, wanted)
+        else:
+            loss = (F.huber_loss(q, wanted, reduction="none") * weights).mean()
+        loss.backward()
+        self.optimizer.step()
+        given = q.data
+        told = loss.data.reshape(1), given.mean(keepdims=True)
+        return array_module(given).concatenate([wanted - given, *told])
 
-    def _input(self, states: NDArray[Any]) -> Tensor:
-        return to_input(states, self._device)
-
-    def _there(self, array: NDArray[Any]) -> Any:
-        return to_device(array, self._device)
+    def _wanted(self, returns: Array, discounts: Array, following: Tensor) -> Array:
+        """r + gamma ** n * max Q of the following states, or r where the episode terminated."""
+        with no_grad():
+            q = self.target(following).data
+            chosen = (self.online(following).data if self.double else q).argmax(1)
+        return returns + discounts * q[array_module(q).arange(len(q)), chosen]
 
 
 def values(network: QNetwork, states: NDArray[Any]) -> NDArray[np.float32]:
     """The value (N, A) that a network gives every action in states (N, ...)."""
     with no_grad():
-        return network(to_input(states, next(network.parameters()).device)).numpy()
+        device = next(network.parameters()).device
+        return network(to_input(to_device(states, device))).numpy()

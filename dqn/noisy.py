@@ -27,6 +27,8 @@ class NoisyLinear(nn.Module):
     weight_sigma: Parameter
     bias: Parameter
     bias_sigma: Parameter
+    weight_noise: Tensor
+    bias_noise: Tensor
 
     def __init__(self, in_features: int, out_features: int, *, sigma: float = 0.5) -> None:
         super().__init__()
@@ -42,18 +44,24 @@ class NoisyLinear(nn.Module):
         ):
             init.uniform_(mean, -bound, bound)
             init.constant_(deviation, sigma * bound)
+        noise = np.empty((out_features, in_features), np.float32)
+        self.register_buffer("weight_noise", noise, persistent=False)
+        self.register_buffer("bias_noise", noise[:, 0].copy(), persistent=False)
         self.reset_noise()
 
     def reset_noise(self) -> None:
         """Draw the noise anew."""
         inward, outward = _scaled(self.in_features), _scaled(self.out_features)
-        self._weight_noise, self._bias_noise = np.outer(outward, inward), outward
+        self.bias_noise.copy_(outward)
+        weight, bias = self.weight_noise.data, self.bias_noise.data
+        inward = dev.to_device(inward, self.bias_noise.device)
+        dev.array_module(weight).multiply(bias[:, None], inward, out=weight)
 
     def forward(self, input: Any) -> Tensor:
         if not self.training:
             return F.linear(input, self.weight, self.bias)
-        weight = self.weight + self.weight_sigma * self._weight_noise
-        return F.linear(input, weight, self.bias + self.bias_sigma * self._bias_noise)
+        weight = self.weight + self.weight_sigma * self.weight_noise
+        return F.linear(input, weight, self.bias + self.bias_sigma * self.bias_noise)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}"

@@ -12,6 +12,7 @@ import numpy as np
 
 from core import checkpoint, models, nn
 from core import functional as F
+from core.device import Array, to_device
 from core.tensor import Tensor
 
 Pooling = Literal["max", "average"]
@@ -80,13 +81,14 @@ class Network:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     device: str = "cpu"
-    _scale: tuple[np.ndarray, np.ndarray] = field(init=False, repr=False)
+    _scale: tuple[Array, Array] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.mean) != 3:
             raise ValueError(f"{self.name} takes {len(self.mean)} channels, expected RGB pictures")
         mean, std = (np.array(v, np.float64).reshape(1, 3, 1, 1) for v in (self.mean, self.std))
-        object.__setattr__(self, "_scale", (1 / std, -mean / std))
+        scale = tuple(to_device(part, self.device) for part in (1 / std, -mean / std))
+        object.__setattr__(self, "_scale", scale)
 
     @property
     def recipe(self) -> Recipe | None:
@@ -114,7 +116,7 @@ class Network:
         kept: they are computed again in the backward pass. Raises ValueError for a layer that the
         network does not have, for one inside another when recomputing, and for a picture too small.
         """
-        factor, shift = (Tensor(part.astype(picture.dtype)).to(self.device) for part in self._scale)
+        factor, shift = (Tensor(part.astype(picture.dtype)) for part in self._scale)
         taps = models.features(self.model, names, each)
         seen = picture.to(self.device) * factor + shift
         try:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from core import functional as F
 from core import no_grad
 from core.device import Array
 from core.tensor import Tensor, record
+from core.training.step import Recorded, numbers
 from style_transfer.network import Layers, Network, Recipe
 
 FloatPicture = NDArray[np.float32]
@@ -71,7 +71,7 @@ class _Goal:
     """What a layer is to become in one region: a Gram matrix, with its size."""
 
     gram: Tensor
-    size: float
+    size: Tensor
 
 
 class Objective:
@@ -97,7 +97,7 @@ class Objective:
         self.network = network
         self.recompute = recompute
         self.weights = weights
-        self._content: dict[str, tuple[Tensor, float]] = {}
+        self._content: dict[str, tuple[Tensor, Tensor]] = {}
         self._style: list[dict[str, _Goal]] = []
         self._regions = [np.asarray(region, np.float32)[None, None] for region in regions]
         self._guides: dict[str, list[tuple[Tensor, float]]] = {}
@@ -110,12 +110,18 @@ class Objective:
                 self._style = self._goals(styles)
         if not self._names:
             raise ValueError("nothing to transfer: expected a content or a style, and layers of it")
+        self._record()
+
+    def _record(self) -> None:
+        # Of a copy: what is recorded goes with this objective, not when a cycle is found.
+        self._slope = Recorded(copy.copy(self)._losses_and_slope, self.network.device)
 
     def towards(self, content: Tensor) -> Objective:
         """The loss of other pictures: their own contents (N, 3, H, W), the same styles."""
         other = copy.copy(self)
         with no_grad():
             other._content = self._wanted(content)
+        other._record()
         return other
 
     @property
@@ -123,7 +129,7 @@ class Objective:
         """The layers that are looked at."""
         return [*dict.fromkeys([*self._content, *(self.weights.style if self._style else ())])]
 
-    def _wanted(self, content: Tensor) -> dict[str, tuple[Tensor, float]]:
+    def _wanted(self, content: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         """What the content's layers are to become, each with its size."""
         if not self.weights.content:
             return {}
@@ -161,8 +167,10 @@ class Objective:
         )
         layers = {key: part for losses in found.values() for key, part in losses.items()}
         parts = {key: layers[key] for key in sorted(layers)}
-        parts["content"] = _sum(w * parts[f"content {n}"] for n, w in self._weighted("content"))
-        parts["style"] = _sum(w * parts[f"style {n}"] for n, w in self._weighted("style"))
+        nothing = Tensor(dev.array_module(picture.data).zeros((), picture.dtype))
+        for kind in ("content", "style"):
+            losses = (w * parts[f"{kind} {name}"] for name, w in self._weighted(kind))
+            parts[kind] = sum(losses, start=nothing)
         parts["tv"] = total_variation(picture)
         total = weights.content_weight * parts["content"]
         total = total + weights.style_weight * parts["style"] + weights.tv_weight * parts["tv"]
@@ -182,18 +190,20 @@ class Objective:
 
     def evaluate(self, picture: FloatPicture) -> tuple[Losses, FloatPicture]:
         """The losses of a picture and the gradient of their weighted sum, of its shape."""
-        x = tensor_of(picture)
-        x.requires_grad = True
+        found, gradient = self._slope(tensor_of(picture).data)
+        values = numbers(found)
+        own = {name: value for name, value in values.items() if " " in name}
+        losses = Losses(values["total"], values["content"], values["style"], values["tv"], own)
+        return losses, picture_of(gradient)
+
+    def _losses_and_slope(self, picture: Array) -> tuple[dict[str, Tensor], Tensor]:
+        x = Tensor(picture, requires_grad=True)
         total, parts = self.losses(x)
-        values = {name: float(part.data) for name, part in parts.items()}
-        loss = float(total.data)
+        values = {name: part.detach() for name, part in {"total": total, **parts}.items()}
         del parts
         total.backward()
-        gradient = x.grad
-        assert gradient is not None
-        own = {name: value for name, value in values.items() if " " in name}
-        losses = Losses(loss, values["content"], values["style"], values["tv"], own)
-        return losses, picture_of(gradient)
+        assert x.grad is not None
+        return values, x.grad
 
     def _weighted(self, kind: str) -> list[tuple[str, float]]:
         if kind == "content":
@@ -210,7 +220,7 @@ class Objective:
         parts = []
         for goal, (guide, scale) in zip(goals, self._guides_of(name, tap), strict=True):
             parts.append(_distance(F.gram_matrix(tap * guide) * scale, goal))
-        return _sum(parts) / len(parts)
+        return sum(parts[1:], start=parts[0]) / len(parts)
 
     def _guides_of(self, name: str, tap: Tensor) -> list[tuple[Tensor, float]]:
         """Each region at a layer's resolution, and what makes its Gram matrix one of a whole."""
@@ -228,16 +238,11 @@ def _distance(gram: Tensor, goal: _Goal) -> Tensor:
     return ((gram - goal.gram) ** 2).sum() / (goal.size * len(gram))
 
 
-def _size(target: Tensor) -> float:
+def _size(target: Tensor) -> Tensor:
+    total = (target.data.astype(np.float64) ** 2).sum()
     # A black picture may leave nothing at a layer: then the plain distance counts.
-    return float((target.data.astype(np.float64) ** 2).sum()) or 1.0
-
-
-def _sum(parts: Any) -> Tensor:
-    total: Any = 0.0
-    for part in parts:
-        total = part + total
-    return total if isinstance(total, Tensor) else Tensor(np.float32(total))
+    size = dev.array_module(target.data).where(total > 0, total, 1.0)
+    return Tensor(size.astype(target.dtype))
 
 
 def total_variation(picture: Tensor) -> Tensor:

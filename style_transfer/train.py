@@ -13,12 +13,12 @@ import core
 from core import nn, optim, viz
 from core.cli import TrainingOptions, resolve_device, run_command
 from core.data.images import read_image, save_image
-from core.data.loader import DataLoader
+from core.data.loader import DataLoader, workers_for
 from core.device import to_device
 from core.io import weights
 from core.tensor import Tensor
 from core.training.run import METRICS, Run, read_metrics
-from core.training.trainer import Figures, Trainer, evaluate
+from core.training.trainer import Trainer, evaluate
 from style_transfer import pictures
 from style_transfer.crops import Batch, Crops, batch_of, photographs, source, square
 from style_transfer.fast import paint
@@ -97,7 +97,7 @@ def fit(net: TransformNet, objective: Objective, crops: Crops, run: Run, options
     held_out = photographs("test")
     watched = [(batch_of([square(one, options.size, 0, 0.5, 0.5, 1)]),) for one in held_out]
 
-    def forward(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+    def forward(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         return perceptual(model, batch, objective)
 
     def draw(epoch: int, figures: Mapping[str, float]) -> None:
@@ -110,6 +110,7 @@ def fit(net: TransformNet, objective: Objective, crops: Crops, run: Run, options
         seed=options.seed,
         transform=crops.make,
         collate=lambda items: np.array(items),
+        workers=workers_for(objective.network.device),
     )
     optimizer = optim.Adam(net.parameters(), lr=options.lr)
     steps = options.epochs * len(loader)
@@ -118,6 +119,7 @@ def fit(net: TransformNet, objective: Objective, crops: Crops, run: Run, options
         optimizer=optimizer,
         loader=loader,
         forward=forward,
+        graph=True,
         evaluate=lambda: evaluate(net, watched, forward),
         monitor="loss",
         mode="min",
@@ -131,11 +133,13 @@ def fit(net: TransformNet, objective: Objective, crops: Crops, run: Run, options
     trainer.restore_best()
 
 
-def perceptual(model: nn.Module, batch: Batch, objective: Objective) -> tuple[Tensor, Figures]:
+def perceptual(
+    model: nn.Module, batch: Batch, objective: Objective
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss and figures of what the network makes of a batch (Johnson et al. 2016, section 3.2)."""
     contents = Tensor(to_device(batch[0], objective.network.device))
     total, parts = objective.towards(contents).losses(model(contents))
-    return total, {name: parts[name].item() for name in ("content", "style", "tv")}
+    return total, {name: parts[name].detach() for name in ("content", "style", "tv")}
 
 
 def finish(net: TransformNet, crops: Crops, run: Run, options: Options) -> dict[str, Any]:

@@ -255,42 +255,43 @@ def _pad_amounts(x: Tensor, pad: Sequence[int], mode: str) -> list[tuple[int, in
 
 
 def _mirror_pad(x: Tensor, amounts: list[tuple[int, int]], mode: str) -> Tensor:
-    """Padding that repeats values: one gather per padded axis, whose backward adds them up."""
-    module = dev.array_module(x.data)
-    sources: list[tuple[int, np.ndarray]] = []
-    for axis, (before, after) in enumerate(amounts):
-        if before or after:
-            n = x.shape[axis]
-            index = np.arange(-before, n + after)
-            if mode == "replicate":
-                index = index.clip(0, n - 1)
-            else:
-                index = np.abs(index)
-                index = np.where(index >= n, 2 * (n - 1) - index, index)
-            sources.append((axis, index))
-    y = x.data
-    for axis, index in sources:
-        y = y[(slice(None),) * axis + (module.asarray(index),)]
-    lengths = x.shape
+    """Padding that repeats values: copies of what is inside, whose gradients are added there."""
+    shape = tuple(b + n + a for n, (b, a) in zip(x.shape, amounts, strict=True))
+    inner = tuple(slice(b, b + n) for n, (b, _) in zip(x.shape, amounts, strict=True))
+    copies = [
+        tuple((slice(None),) * axis + (part,) + inner[axis + 1 :] for part in parts)
+        for axis, (before, after) in enumerate(amounts)
+        for parts in _mirrored(x.shape[axis], before, after, mode)
+    ]
+    y = layout.empty(shape, x.dtype, x.data)
+    layout.write(y[inner], x.data)
+    for place, source in copies:
+        layout.write(y[place], y[source])
 
     def backward(gy: Array) -> tuple[Array | None, ...]:
-        for axis, index in reversed(sources):
-            gy = _add_back(gy, axis, index, lengths[axis])
-        return (gy,)
+        g = layout.copy(gy)
+        for place, source in reversed(copies):
+            inside = g[source]
+            inside += g[place]
+        return (layout.copy(g[inner]),)
 
-    return record(layout.as_layout_of(y, x.data), (x,), backward, "pad")
+    return record(y, (x,), backward, "pad")
 
 
-def _add_back(gy: Array, axis: int, index: np.ndarray, length: int) -> Array:
-    """The gradient of a gather along `axis`: the middle as it is, the edges added one by one."""
-    before = next(
-        i for i in range(len(index)) if (index[i : i + length] == np.arange(length)).all()
-    )
-    gx = gy[_along(axis, before, before + length)].copy(order="K")
-    for place in [*range(before), *range(before + length, len(index))]:
-        source = _along(axis, int(index[place]), int(index[place]) + 1)
-        gx[source] += gy[_along(axis, place, place + 1)]
-    return gx
+def _mirrored(n: int, before: int, after: int, mode: str) -> list[tuple[slice, slice]]:
+    """Places of a padded axis with the places that they repeat, those behind the axis first."""
+    first, last = before, before + n - 1
+    if mode == "reflect":
+        pairs = [(last + 1, last - 1, after), (0, 2 * first, before)]
+        return [(slice(p, p + k), _backwards(s, k)) for p, s, k in pairs if k]
+    behind = [(place, last) for place in range(last + after, last, -1)]
+    ahead = [(place, first) for place in range(before - 1, -1, -1)]
+    return [(slice(p, p + 1), slice(s, s + 1)) for p, s in (*behind, *ahead)]
+
+
+def _backwards(start: int, count: int) -> slice:
+    stop = start - count
+    return slice(start, stop if stop >= 0 else None, -1)
 
 
 def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Tensor:

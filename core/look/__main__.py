@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import core
-from core import Parameter, Tensor, data, models, nn, viz
+from core import Parameter, data, models, nn, viz
 from core import functional as F
-from core.cli import run_command
+from core.cli import resolve_device, run_command
 from core.data.dataset import ArrayDataset, Split
 from core.data.images import Picture, read_image
 from core.look import inside, learning
@@ -68,6 +68,9 @@ class Options:
 
     data_root: Path | None = None
     """Folder of the data sets; by default $OPENBOOK_DATA, else the user cache."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where a network is looked into; auto takes a GPU when there is one."""
 
     seed: int = 0
     """Seed of everything random."""
@@ -142,7 +145,10 @@ def _overfitting(options: Options) -> Figure:
 
 def _network(options: Options) -> models.Pretrained:
     (network,) = load_networks(
-        [options.weights], architecture=None, data_root=options.data_root, device="cpu"
+        [options.weights],
+        architecture=None,
+        data_root=options.data_root,
+        device=resolve_device(options.device),
     )
     return network
 
@@ -190,7 +196,8 @@ def _filters(options: Options) -> Figure:
     first = next(m for m in network.model.modules() if isinstance(m, nn.Conv2d))
     picture = _square(_photographs(options)[0])
     with no_grad():
-        maps = first(Tensor(_input(network, picture)[None])).numpy()[0]
+        x = inside.input_of(network.model, _input(network, picture)[None])
+        maps = first(x).numpy()[0]
     strongest = np.argsort(-maps.std(axis=(1, 2)), kind="stable")[:11]
     low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
     shown = (maps - low) / np.maximum(high - low, 1e-9)
@@ -278,7 +285,8 @@ def _grad_cam(options: Options) -> Figure:
         square = _square(picture, max(network.transform.size, 64))
         x = _input(network, square)
         with no_grad():
-            found = F.softmax(network.model(Tensor(x[None])), 1).numpy()[0]
+            logits = network.model(inside.input_of(network.model, x[None]))
+            found = F.softmax(logits, 1).numpy()[0]
         best = int(found.argmax())
         heat = inside.grad_cam(network.model, x, layer, best)
         shown += [square, viz.heat(square, heat)]
@@ -297,7 +305,8 @@ def _t_sne(options: Options) -> Figure:
     x = network.transform.normalise(test.images)
     layer = options.layer[0] if options.layer else _convolutions(network.model)[-1]
     with no_grad():
-        tap = models.features(network.model, [layer])(Tensor(x))[layer].numpy()
+        seen = inside.input_of(network.model, x)
+        tap = models.features(network.model, [layer])(seen)[layer].numpy()
     features = tap if tap.ndim == 2 else tap.mean(axis=(2, 3))
     points = inside.embedding(features, seed=options.seed)
     title = f"{layer} of {network.name}, t-SNE"

@@ -28,7 +28,7 @@ def feature_maps(model: nn.Module, x: Array, layers: Sequence[str]) -> dict[str,
     Raises ValueError for a name that the model does not have.
     """
     with no_grad():
-        taps = _taps(model, _input(model, x[None]), layers)
+        taps = _taps(model, input_of(model, x[None]), layers)
     return {name: tap.numpy()[0] for name, tap in taps.items()}
 
 
@@ -64,13 +64,13 @@ def strongest_crops(
 
 def _channel(model: nn.Module, x: Array, layer: str, channel: int) -> Array:
     with no_grad():
-        tap = _taps(model, _input(model, x), [layer])[layer]
+        tap = _taps(model, input_of(model, x), [layer])[layer]
     _check_channel(tap, layer, channel)
     return tap.numpy()[:, channel]
 
 
 def _crop(model: nn.Module, x: Array, index: int, layer: str, channel: int) -> Crop:
-    picture = _input(model, x[index : index + 1], requires_grad=True)
+    picture = input_of(model, x[index : index + 1], requires_grad=True)
     values = _taps(model, picture, [layer])[layer][0, channel]
     place = np.unravel_index(int(values.numpy().argmax()), values.shape)
     (gradient,) = core.grad(values[place], [picture])
@@ -104,7 +104,7 @@ def maximise(
     optimizer = optim.Adam([picture], lr=lr)
     for _ in range(steps):
         shifts = tuple(int(s) for s in rng.integers(-jitter, jitter + 1, 2))
-        moved = Tensor(np.roll(picture.numpy(), shifts, (2, 3)), requires_grad=True)
+        moved = input_of(model, np.roll(picture.numpy(), shifts, (2, 3)), requires_grad=True)
         tap = _taps(model, moved, [layer])[layer]
         _check_channel(tap, layer, channel)
         (gradient,) = core.grad(tap[:, channel].mean(), [moved])
@@ -133,7 +133,7 @@ def grad_cam(model: nn.Module, x: Array, layer: str, target: int | None = None) 
     (Selvaraju et al. 2017, equations 1 and 2). `target` is by default the likeliest class. Raises
     ValueError for an unknown layer or a class that the model does not have.
     """
-    taps = _taps(model, _input(model, x[None], requires_grad=True), [layer, ""])
+    taps = _taps(model, input_of(model, x[None], requires_grad=True), [layer, ""])
     maps, logits = taps[layer], taps[""]
     classes = logits.shape[1]
     if target is None:
@@ -172,7 +172,8 @@ def _taps(model: nn.Module, x: Tensor, layers: Sequence[str]) -> dict[str, Tenso
         model.train(was_training)
 
 
-def _input(model: nn.Module, x: Array, requires_grad: bool = False) -> Tensor:
+def input_of(model: nn.Module, x: Array, requires_grad: bool = False) -> Tensor:
+    """The tensor of x where the model is."""
     device = next(model.parameters()).device
     return Tensor(dev.to_device(np.ascontiguousarray(x), device), requires_grad=requires_grad)
 

@@ -43,7 +43,7 @@ def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
             bias=bias,
         )
     new.weight.copy_(new.weight.numpy() * 0.01)
-    setattr(owner, name, new)
+    setattr(owner, name, new.to(old.weight.device))
     return new
 
 

@@ -5,6 +5,7 @@ from NumPy: reductions and indexing give 0-d arrays, results of element-wise fun
 laid out in C order unless `out=` says otherwise, and no NumPy array is taken by accident.
 Kernels in CUDA C++ run through an emulator where there is a C++ compiler.
 `from_host`, `placed` and `to_host` are the tests' own way over; `fake.transfers` counts `.get()`.
+`as_cuda` lets "cuda" name it, for trainings and commands.
 
 With OPENBOOK_TEST_DEVICE=cuda these three give and take the arrays of a real GPU instead, and
 nothing is counted: the same tests then show what the kernels compute there.
@@ -71,6 +72,12 @@ METHODS = """
     min nonzero partition prod ptp put repeat round sort std sum take trace var
 """
 
+# What needs the host, or a library of NVIDIA's that CuPy does not call in a step being recorded.
+UNRECORDED = """
+    bincount digitize dot einsum flatnonzero histogram inner matmul nonzero outer tensordot unique
+    vdot
+"""
+
 # What `scatter_add` adds to on a GPU.
 ADD_AT = {np.dtype(t) for t in ("int32", "uint32", "uint64", "float16", "float32", "float64")}
 
@@ -80,6 +87,11 @@ def _refuse(what: str) -> Callable[..., Any]:
         raise TypeError(f"fake device: {what} would copy to the host")
 
     return refused
+
+
+def _in_no_recording(what: str) -> None:
+    if fake.recording:
+        raise RuntimeError(f"fake device: {what} in a step that is recorded")
 
 
 def _take(value: Any) -> Any:
@@ -128,8 +140,15 @@ class FakeArray:
 
     def get(self) -> np.ndarray:
         """A copy on the host, asked for by name."""
+        _in_no_recording("get")
         fake.transfers += 1
         return self._array.copy()
+
+    def set(self, array: np.ndarray) -> None:
+        """Take the values of an array of the host, of this shape and dtype."""
+        _in_no_recording("set")
+        assert (array.shape, array.dtype) == (self.shape, self.dtype) and self.flags.c_contiguous
+        self._array[...] = array
 
     def __len__(self) -> int:
         return len(self._array)
@@ -139,10 +158,12 @@ class FakeArray:
 
     def __getitem__(self, index: Any) -> FakeArray:
         plain = _index(index)
+        parts = plain if isinstance(plain, tuple) else (plain,)
+        if any(isinstance(p, np.ndarray) and p.dtype == bool for p in parts):
+            _in_no_recording("a mask as index")
         result = self._array[plain]
         if isinstance(result, np.generic):
-            plain = plain if isinstance(plain, tuple) else (plain,)
-            result = self._array[(*plain, ...)]
+            result = self._array[(*parts, ...)]
         return FakeArray(result)
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -171,7 +192,11 @@ def _index(index: Any) -> Any:
 
 
 def _method(name: str, c_order: bool) -> Callable[..., Any]:
+    unrecorded = name in UNRECORDED.split()
+
     def method(self: FakeArray, *args: Any, **kwargs: Any) -> Any:
+        if unrecorded:
+            _in_no_recording(name)
         taken = {key: _take(v) for key, v in kwargs.items()}
         result = getattr(self._array, name)(*_take(args), **taken)
         if result is self._array:
@@ -264,7 +289,12 @@ for _symbol, _name in {"neg": "negative", "abs": "absolute", "invert": "invert"}
 
 
 def _function(name: str, c_order: bool) -> Callable[..., Any]:
+    unrecorded = name in UNRECORDED.split()
+
     def function(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        # The core's own product gives `out`, and calls another library on a GPU.
+        if unrecorded and out is None:
+            _in_no_recording(name)
         taken = {key: _take(value) for key, value in kwargs.items()}
         if out is None:
             return _give(
@@ -286,6 +316,7 @@ class FakeModule:
 
     def __init__(self) -> None:
         self.transfers = 0
+        self.recording = False
         for name in UFUNCS.split():
             setattr(self, name, FakeUfunc(name))
         for name in FUNCTIONS.split():
@@ -315,6 +346,8 @@ class FakeModule:
         self, value: Any, dtype: Any = None, copy: bool = True, order: str = "K"
     ) -> FakeArray:
         """An explicit copy to the device."""
+        if not isinstance(value, FakeArray):
+            _in_no_recording("a copy from the host")
         host = value._array if isinstance(value, FakeArray) else value
         return FakeArray(np.array(host, dtype=dtype, order=order))  # type: ignore[call-overload]
 
@@ -335,6 +368,32 @@ def register() -> None:
         dev.cuda_module()
     else:
         register_array_type(FakeArray, fake)
+
+
+def as_cuda(patch: pytest.MonkeyPatch) -> None:
+    """Let "cuda" name this device; with a GPU it is that."""
+    register()
+    if not ON_GPU:
+        patch.setattr(fake, "__name__", "cuda")
+        patch.setattr(fake, "cuda", SimpleNamespace(alloc_pinned_memory=bytearray), raising=False)
+        patch.setattr(dev, "cuda_module", lambda: fake)
+        patch.setattr("core.training.step.graphed", _graphed)
+
+
+def _graphed(step: Callable[[], Any]) -> Callable[[], Any]:
+    """Stands for `core.replay.graphed`: from the second call on the step may not ask the host."""
+    calls = 0
+
+    def run() -> Any:
+        nonlocal calls
+        calls += 1
+        fake.recording = calls > 1
+        try:
+            return step()
+        finally:
+            fake.recording = False
+
+    return run
 
 
 def from_host(array: np.ndarray) -> Any:

@@ -23,7 +23,7 @@ def test_the_noise_is_factorised_and_stays_until_it_is_drawn_anew() -> None:
     first = layer(x).numpy()
     assert np.array_equal(layer(x).numpy(), first)
     noise = (first - layer.eval()(x).numpy()).T  # (2, 3): of the weights, and of the bias
-    outward = layer._bias_noise * layer.bias_sigma.numpy()
+    outward = layer.bias_noise.numpy() * layer.bias_sigma.numpy()
     factor = (noise - outward[:, None]) / layer.weight_sigma.numpy()
     assert np.linalg.matrix_rank(factor.astype(np.float64), tol=1e-4) == 1
     layer.train().reset_noise()
@@ -36,7 +36,7 @@ def test_its_start_and_its_spread() -> None:
     assert np.abs(layer.weight.numpy()).max() <= 0.05
     assert layer.weight_sigma.numpy() == pytest.approx(np.full((300, 400), 0.5 / 20))
     # f(e)^2 = |e|, whose mean is sqrt(2 / pi); the two factors are independent.
-    assert (layer._weight_noise**2).mean() == pytest.approx(2 / np.pi, rel=0.1)
+    assert (layer.weight_noise.numpy() ** 2).mean() == pytest.approx(2 / np.pi, rel=0.1)
 
 
 def test_the_deviations_learn() -> None:
