@@ -10,6 +10,7 @@ import numpy as np
 from core import replay
 from core.device import Array, array_module
 from core.kernels.cuda.launch import THREADS, Source
+from core.kernels.reference import optim as reference
 from core.kernels.reference.optim import AdagradStep, AdamStep, Piece, RMSpropStep, SGDStep
 
 _SOURCE = Source("optim.cu")
@@ -46,6 +47,10 @@ def adam(pieces: Sequence[Piece], step: AdamStep, scaling: Array | None = None) 
 
 
 def _step(rule: str, pieces: Sequence[Piece], step: Any, scaling: Array | None) -> None:
+    if not all(_is_dense(piece[0]) for piece in pieces):
+        pieces = pieces if scaling is None else reference.unscaled(pieces, scaling)
+        getattr(reference, rule)(pieces, step)
+        return
     numbers = np.zeros(1, _NUMBERS_TYPE)
     numbers["v"][0, : len(step)] = step
     like = pieces[0][0]
@@ -57,6 +62,8 @@ def _step(rule: str, pieces: Sequence[Piece], step: Any, scaling: Array | None) 
 
 def square_sum(arrays: Sequence[Array]) -> Array:
     """See the reference."""
+    if not all(map(_is_dense, arrays)):
+        return reference.square_sum(arrays)
     module = array_module(*arrays)
     blocks = min(-(-max(a.size for a in arrays) // THREADS), _BLOCKS)
     partial = module.zeros((len(arrays), blocks), np.float64)
@@ -69,13 +76,19 @@ def square_sum(arrays: Sequence[Array]) -> Array:
 
 def scale_(arrays: Sequence[Array], factor: Array) -> None:
     """See the reference."""
+    if not all(map(_is_dense, arrays)):
+        reference.scale_(arrays, factor)
+        return
     factor = factor.astype(np.float64)
     for table, blocks, count, _kept in _tables([(a,) for a in arrays]):
         _SOURCE.launch("scale_all", arrays[0], (blocks, count), THREADS, table, factor)
 
 
 def find_overflow(gradients: Sequence[Array], scaling: Array) -> None:
-    """Set scaling[1] where a value is infinite or no number."""
+    """See the reference."""
+    if not all(map(_is_dense, gradients)):
+        reference.find_overflow(gradients, scaling)
+        return
     for table, blocks, count, _kept in _tables([(a,) for a in gradients]):
         _SOURCE.launch("find_overflow", gradients[0], (blocks, count), THREADS, table, scaling)
 
@@ -83,8 +96,14 @@ def find_overflow(gradients: Sequence[Array], scaling: Array) -> None:
 def adjust_scale(
     state: Array, scaling: Array, growth: float, backoff: float, interval: int
 ) -> None:
-    """Shrink the scale in `state` after an overflow, or let it grow after `interval` steps."""
+    """See the reference."""
     _SOURCE.launch("adjust_scale", state, 1, 32, state, scaling, growth, backoff, interval)
+
+
+def _is_dense(array: Array) -> bool:
+    """Whether the values lie side by side in memory, whatever the order of the axes."""
+    order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    return bool(array.flags.c_contiguous or array.transpose(order).flags.c_contiguous)
 
 
 def _chunks(pieces: Sequence[Piece]) -> Iterator[tuple[int, Sequence[Piece]]]:

@@ -166,6 +166,26 @@ def test_parameters_of_two_dtypes_on_the_card() -> None:
         np.testing.assert_allclose(fake_device.to_host(p.data), 0.9, rtol=1e-6)
 
 
+@pytest.mark.skipif(
+    not (fake_device.ON_GPU or fake_device.cuda_emulator.available()),
+    reason="the strict device needs a C++ compiler to run the kernels",
+)
+@pytest.mark.parametrize("rule", [optim.SGD, optim.Adam])
+def test_a_parameter_with_gaps_on_the_card(rule: Any) -> None:
+    fake_device.register()
+    found: list[Any] = []
+    for place in (fake_device.placed, lambda a: a):
+        whole = np.arange(12.0).reshape(3, 4)
+        p = Tensor(place(whole)[:, ::2], requires_grad=True)
+        optimizer = rule([p], lr=0.1)
+        for _ in range(3):
+            p.grad = Tensor(place(whole)[::-1, ::2])
+            nn.utils.clip_grad_norm_([p], 1.0)
+            optimizer.step()
+        found.append(fake_device.to_host(p.data) if not found else p.numpy())
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-12)
+
+
 def test_loading_keeps_the_arrays_that_are_there() -> None:
     params = own_parameters("float32")
     optimizer = optim.Adam(params, lr=0.1)
