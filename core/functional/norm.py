@@ -11,6 +11,7 @@ from core import kernels
 from core.device import Array
 from core.functional.operands import array_of, cast_to, need_float, sum_to, tensor_of
 from core.kernels.layout import ufunc
+from core.kernels.reference.norm import move
 from core.tensor import Tensor, record, requires_grad
 
 
@@ -138,15 +139,6 @@ def _running(name: str, x: Tensor, mean: Any, var: Any) -> tuple[Array, Array] |
     return stats
 
 
-def _move(running: tuple[Array, Array] | None, mean: Array, var: Array, momentum: float) -> None:
-    """Move the running statistics towards those of the batch, in place."""
-    if running is None:
-        return
-    for old, new in zip(running, (mean, var), strict=True):
-        old *= 1 - momentum
-        old += cast_to(momentum * new, old.dtype)
-
-
 def layer_norm(
     input: Any,
     normalized_shape: Sequence[int],
@@ -213,7 +205,7 @@ def instance_norm(
     y, mean, var = _grouped(name, x, x.shape[1], w, b, eps)
     n = x.shape[0]
     mean, var = (s.reshape(n, -1).mean(axis=0) for s in (mean, var))
-    _move(running, mean, var * (count / (count - 1)), momentum)
+    move(running, mean, var * (count / (count - 1)), momentum)
     return y
 
 

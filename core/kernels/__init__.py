@@ -47,7 +47,7 @@ def _all_on_gpu(arrays: tuple[Any, ...]) -> bool:
     if module is np or not hasattr(module, "RawModule"):
         return False
     dtype = arrays[0].dtype
-    return dtype.kind in "fV" and all(array.dtype == dtype for array in arrays)
+    return dev.is_float(dtype) and all(array.dtype == dtype for array in arrays)
 
 
 @contextmanager

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import cache
-from typing import Any
+from functools import cache, partial
 
 import numpy as np
 from numba import njit, types
@@ -19,7 +18,7 @@ from core.kernels import reference
 from core.kernels.cpu.flat import RESULT, VALUES, chunks, like_pixels, pixels, run_chunks
 from core.kernels.cpu.vector import FASTMATH
 from core.kernels.layout import empty
-from core.kernels.reference.norm import Running, Statistics, gradients_by, statistics_by
+from core.kernels.reference.norm import gradients_by, statistics_by
 
 _INT = types.int64
 _SUMS = types.float64[:, ::1]
@@ -37,27 +36,6 @@ def channel_sums(x: Array) -> Array:
         return reference.channel_sums(x)
     zero = np.zeros(x.shape[1])
     return _sums(flat, flat, None, zero, _sums_kernel())[0]
-
-
-def batch_statistics(
-    x: Array, weight: Array | None, running: Running, momentum: float, eps: float
-) -> Statistics:
-    """As the reference."""
-    return statistics_by(_THIS, x, weight, running, momentum, eps)
-
-
-def batch_norm_gradients(
-    gy: Array,
-    x: Array,
-    mean: Array,
-    rstd: Array,
-    scale: Array,
-    y: Array | None,
-    needs: tuple[bool, bool, bool],
-    affine: Any,
-) -> tuple[Array | None, Array | None, Array | None]:
-    """As the reference."""
-    return gradients_by(_THIS, gy, x, mean, rstd, scale, y, needs, affine)
 
 
 def bias_gradient(gy: Array) -> Array:
@@ -271,3 +249,5 @@ def _backward_kernel() -> Callable[..., None]:
 
 
 _THIS = sys.modules[__name__]
+batch_statistics = partial(statistics_by, _THIS)
+batch_norm_gradients = partial(gradients_by, _THIS)

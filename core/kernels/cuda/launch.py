@@ -64,11 +64,6 @@ def aligned(*values: Any) -> bool:
     return all(array.data.ptr % 16 == 0 for array in arrays)
 
 
-def supports(dtype: np.dtype[Any]) -> bool:
-    """Whether kernels can be compiled for values of `dtype`."""
-    return str(dtype) in C_NAMES
-
-
 @cache
 def text(name: str) -> str:
     """The source called `name`, after what all begin with."""

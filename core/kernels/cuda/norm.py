@@ -87,28 +87,6 @@ def channel_sums(x: Array) -> Array:
     return _totals(x, None, None, None)[0]
 
 
-def batch_norm_sums(
-    gy: Array, x: Array, mean: Array, y: Array | None = None
-) -> tuple[Array, Array]:
-    """See the reference."""
-    sums = _totals(_rows_of(gy), _rows_of(x), mean, y if y is None else _rows_of(y))
-    return sums[0], sums[1]
-
-
-def batch_norm_backward(
-    gy: Array,
-    x: Array,
-    mean: Array,
-    rstd: Array,
-    scale: Array,
-    sums: tuple[Array, Array],
-    y: Array | None = None,
-) -> Array:
-    """See the reference."""
-    both = array_module(gy).stack([sums[0], sums[1]])
-    return _input_gradient(gy, x, mean, rstd, scale, both, y)
-
-
 def batch_norm_gradients(
     gy: Array,
     x: Array,
@@ -128,8 +106,11 @@ def batch_norm_gradients(
     if gw is not None or gb is not None:
         _SOURCE.each("affine_gradients", gy, channels, sums, rstd, gw, gb)
     gw, gb = (g if g is None else g.astype(affine, copy=False) for g in (gw, gb))
-    gx = _input_gradient(gy, rows, mean, rstd, scale, sums, seen) if needs[0] else None
-    return gx if gx is None else as_layout_of(gx, x), gw, gb
+    if not needs[0]:
+        return None, gw, gb
+    gx = empty(x.shape, x.dtype, rows)
+    _over("backward", rows, (gy, rows, seen, gx, mean, rstd, scale, sums))
+    return as_layout_of(gx, x), gw, gb
 
 
 def channel_scale_backward(gy: Array, scale: Array) -> Array:
@@ -170,15 +151,6 @@ def _rows_of(x: Array) -> Array:
     if x.ndim == 2:
         return array_module(x).ascontiguousarray(x)
     return channels_first(to_channels_last(x))
-
-
-def _input_gradient(
-    gy: Array, x: Array, mean: Array, rstd: Array, scale: Array, sums: Array, y: Array | None
-) -> Array:
-    gy, x, y = _rows_of(gy), _rows_of(x), y if y is None else _rows_of(y)
-    gx = empty(x.shape, x.dtype, x)
-    _over("backward", x, (gy, x, y, gx, mean, rstd, scale, sums))
-    return gx
 
 
 def _over(kernel: str, x: Array, arrays: tuple[Array | None, ...], *more: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
+from functools import partial
 from typing import Any
 
 from core.device import Array, array_module
@@ -102,28 +103,26 @@ def batch_norm_backward(
 def statistics_by(
     k: Any, x: Array, weight: Array | None, running: Running, momentum: float, eps: float
 ) -> Statistics:
-    """`batch_statistics` with the kernels of `k`."""
+    """(mean, 1 / deviation, that times the weight) of each channel of x, all float64.
+
+    The running mean and variance move towards x's in place, the variance unbiased. The moments
+    are those of the kernels `k`; a backend's `batch_statistics` is this with its own.
+    """
     count = x.size // x.shape[1]
     mean, var = k.batch_moments(x)
-    if running is not None:
-        for old, new in zip(running, (mean, var * (count / (count - 1))), strict=True):
-            old *= 1 - momentum
-            old += (momentum * new).astype(old.dtype)
+    move(running, mean, var * (count / (count - 1)), momentum)
     return _scaled(mean, var, weight, eps)
 
 
-def batch_statistics(
-    x: Array, weight: Array | None, running: Running, momentum: float, eps: float
-) -> Statistics:
-    """(mean, 1 / deviation, that times the weight) of each channel of x, all float64.
-
-    The running mean and variance move towards x's in place, the variance unbiased.
-    """
-    return statistics_by(_THIS, x, weight, running, momentum, eps)
+def move(running: Running, mean: Array, var: Array, momentum: float) -> None:
+    """Move the running statistics, if there are any, towards those of a batch, in place."""
+    for old, new in zip(running or (), (mean, var), strict=False):
+        old *= 1 - momentum
+        old += (momentum * new).astype(old.dtype)
 
 
 def given_statistics(mean: Array, var: Array, weight: Array | None, eps: float) -> Statistics:
-    """As `batch_statistics`, of a mean and a variance that are given."""
+    """As `statistics_by`, of a mean and a variance that are given."""
     return _scaled(mean.astype("float64"), var.astype("float64"), weight, eps)
 
 
@@ -143,31 +142,18 @@ def gradients_by(
     needs: tuple[bool, bool, bool],
     affine: Any,
 ) -> tuple[Array | None, Array | None, Array | None]:
-    """`batch_norm_gradients` with the kernels of `k`."""
+    """The gradients, where `needs` says so, for the input, the weight and the bias.
+
+    That for the input, of statistics that are its own, is `batch_norm_backward`; y is the result
+    of a fused ReLU, `affine` the dtype of weight and bias. A backend's `batch_norm_gradients` is
+    this with its own kernels as `k`.
+    """
     sums = k.batch_norm_sums(gy, x, mean, y)
     return (
         k.batch_norm_backward(gy, x, mean, rstd, scale, sums, y) if needs[0] else None,
         (sums[1] * rstd).astype(affine) if needs[1] else None,
         sums[0].astype(affine) if needs[2] else None,
     )
-
-
-def batch_norm_gradients(
-    gy: Array,
-    x: Array,
-    mean: Array,
-    rstd: Array,
-    scale: Array,
-    y: Array | None,
-    needs: tuple[bool, bool, bool],
-    affine: Any,
-) -> tuple[Array | None, Array | None, Array | None]:
-    """The gradients, where `needs` says so, for the input, the weight and the bias.
-
-    That for the input, of statistics that are its own, is `batch_norm_backward`; y is the result
-    of a fused ReLU, `affine` the dtype of weight and bias.
-    """
-    return gradients_by(_THIS, gy, x, mean, rstd, scale, y, needs, affine)
 
 
 def channel_scale_backward(gy: Array, scale: Array) -> Array:
@@ -259,3 +245,5 @@ def _channel_window(x: Array, size: int, before: int) -> Array:
 
 
 _THIS = sys.modules[__name__]
+batch_statistics = partial(statistics_by, _THIS)
+batch_norm_gradients = partial(gradients_by, _THIS)
