@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-from core.device import default_dtype, get_default_dtype, seed
+from core.device import default_dtype, get_default_dtype, seed, set_float32_matmul_precision
 from core.gradient_check import gradient_check, numerical_gradient
 from core.kernels.threads import get_num_threads, set_num_threads
 from core.recompute import checkpoint
+from core.replay import graphed
 from core.tape import enable_grad, is_grad_enabled, no_grad
 from core.tensor import Parameter, Tensor, grad, tensor
 
@@ -24,11 +25,13 @@ __all__ = [
     "get_num_threads",
     "grad",
     "gradient_check",
+    "graphed",
     "is_grad_enabled",
     "no_grad",
     "numerical_gradient",
     "profile",
     "seed",
+    "set_float32_matmul_precision",
     "set_num_threads",
     "summary",
     "tensor",

@@ -56,7 +56,7 @@ class CommonOptions:
         if self.seed < 0:
             raise ValueError(f"--seed is {self.seed}; expected 0 or more")
 
-    def need_range(self) -> None:
+    def refuse_float16(self) -> None:
         """Raise ValueError for float16: a training that scales no loss would lose gradients."""
         if self.precision == "float16":
             raise ValueError("--precision float16: no loss is scaled here; bfloat16 needs none")

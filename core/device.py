@@ -97,10 +97,9 @@ def to_device(array: Array, device: str) -> Array:
         return array
     if device == "cpu":
         return to_host(array)
-    from core.replay import is_recording
+    from core.replay import need_no_recording
 
-    if is_recording():
-        raise RuntimeError("graphed: a step took an array of the host; move it to the GPU before")
+    need_no_recording()
     return in_order(array, cuda_module().asarray)
 
 
@@ -125,7 +124,10 @@ def cuda_module() -> Any:
     try:
         import cupy
     except ImportError:
-        raise RuntimeError("device 'cuda' needs CuPy, which is not installed") from None
+        raise RuntimeError(
+            "device 'cuda' needs CuPy, which is not installed: "
+            "pip install 'openbook[cuda13]', or cuda12"
+        ) from None
     try:
         cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:

@@ -31,7 +31,6 @@ class _Numbers:
     """The numbers of one recording, on the card, and who computes them."""
 
     def __init__(self, cupy: Any) -> None:
-        self._cupy = cupy
         self._device = cupy.zeros(_CAPACITY, np.float64)
         self._pinned = np.frombuffer(
             cupy.cuda.alloc_pinned_memory(8 * _CAPACITY * _RING), np.float64, _CAPACITY * _RING
@@ -43,6 +42,7 @@ class _Numbers:
         self._waiting: list[slice] = []
         self._used = self._turn = 0
         self._first = np.zeros(_CAPACITY)
+        self.kept: list[Any] = []
 
     def take(self, first: Sequence[float]) -> Array:
         count = len(first)
@@ -98,9 +98,16 @@ def _copy(target: Array, row: np.ndarray, stream: Any) -> None:
 _recording: _Numbers | None = None
 
 
-def is_recording() -> bool:
-    """Whether kernels are recorded and not run."""
-    return _recording is not None
+def need_no_recording() -> None:
+    """Raise RuntimeError inside a recording, which would keep an array of the host for ever."""
+    if _recording is not None:
+        raise RuntimeError("graphed: a step took an array of the host; move it to the GPU before")
+
+
+def keep(*arrays: Array) -> None:
+    """Let a recording hold arrays that it reads and that nobody else may hold for as long."""
+    if _recording is not None:
+        _recording.kept += arrays
 
 
 def numbers(first: Sequence[float]) -> Array | None:
@@ -162,14 +169,10 @@ class Graphed(Generic[R]):
         self._stream.synchronize()
         self._stream.begin_capture()
         try:
-            try:
-                self._result = self._step()
-            finally:
-                _recording = None
-                graph = self._stream.end_capture()
-        except BaseException:
-            self._graph = None
-            raise
+            self._result = self._step()
+        finally:
+            _recording = None
+            graph = self._stream.end_capture()
         self._numbers.complete()
         self._graph = graph
 

@@ -35,7 +35,7 @@ class Options(CommonOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.train:
-            self.need_range()
+            self.refuse_float16()
         if self.resume and not self.train:
             raise ValueError("--resume continues a training: add --train")
         if self.weights is not None and self.train:

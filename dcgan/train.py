@@ -51,7 +51,7 @@ class Options(Recipe, CommonOptions):
     def __post_init__(self) -> None:
         Recipe.__post_init__(self)
         CommonOptions.__post_init__(self)
-        self.need_range()
+        self.refuse_float16()
         if self.weights is not None:
             raise ValueError("--weights: a training starts from random weights, or with --resume")
         if self.samples < 8:

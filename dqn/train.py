@@ -44,7 +44,7 @@ class Options(Recipe, CommonOptions):
     def __post_init__(self) -> None:
         Recipe.__post_init__(self)
         CommonOptions.__post_init__(self)
-        self.need_range()
+        self.refuse_float16()
         if self.test_episodes < 1:
             raise ValueError(f"--test-episodes is {self.test_episodes}; expected 1 or more")
 

@@ -34,7 +34,7 @@ class Options(CommonOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.need_range()
+        self.refuse_float16()
         require(1, size=self.size, iterations=self.iterations)
 
 

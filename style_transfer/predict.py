@@ -93,7 +93,7 @@ class Options(LossOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.need_range()
+        self.refuse_float16()
         require(1, iterations=self.iterations, history=self.history, size=min(self.size, default=1))
         require(0, save_every=self.save_every)
         if not self.size or list(self.size) != sorted(set(self.size)):

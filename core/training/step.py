@@ -27,8 +27,8 @@ class TrainingStep:
 
     On the CPU, and on a GPU without `graph`, a loss that is no number changes nothing. With `graph`
     a batch runs as one CUDA graph; `forward` must then do the same for every batch and read nothing
-    back, and a loss that is no number has changed the weights. With a
-    `scaler` (`scaler_of`) the loss is scaled.
+    back, and a loss that is no number has changed the weights. With a `scaler` (`scaler_of`) the
+    loss is scaled.
     """
 
     def __init__(

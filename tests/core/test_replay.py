@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core import optim, replay
+from core import device, optim, replay
 from core.tensor import Tensor
 from tests.core import fake_device
 
@@ -42,7 +42,9 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[replay._Numbers]:
 
 
 def test_outside_of_a_recording_nothing_happens() -> None:
-    assert replay.numbers((1.0,)) is None and not replay.is_recording()
+    assert replay.numbers((1.0,)) is None
+    replay.need_no_recording()
+    replay.keep(np.zeros(1))
     replay.on_replay(lambda: pytest.fail("asked"))
 
 
@@ -58,6 +60,14 @@ def test_numbers_are_asked_for_before_each_replay(recording: Any) -> None:
     for expected in ([3.0, 4.0, 3.0, 4.0, 8.0], [5.0, 6.0, 5.0, 6.0, 8.0]):
         recording.upload(Stream())
         assert recording.uploads[-1].tolist() == expected
+
+
+def test_arrays_of_the_host_are_refused_and_others_kept(recording: Any) -> None:
+    with pytest.raises(RuntimeError, match="a step took an array of the host"):
+        device.to_device(np.zeros(2), "cuda")
+    table = np.zeros(1)
+    replay.keep(table)
+    assert recording.kept == [table]
 
 
 def test_promises_of_one_key_are_one(recording: Any) -> None:

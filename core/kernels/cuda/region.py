@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from core import replay
 from core.device import Array, array_module
 from core.kernels.cuda.launch import THREADS, Source, aligned, struct
 from core.kernels.cuda.pool import over_rows
@@ -122,4 +123,5 @@ def _new(like: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _on_card(module: Any, table: np.ndarray) -> Array:
+    replay.need_no_recording()
     return module.asarray(table.astype(np.int32))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from core import replay
 from core.device import Array, array_module
 from core.kernels.cuda.launch import Source, aligned, struct
 from core.kernels.cuda.pool import dense, lies_last, over_rows
@@ -90,7 +91,9 @@ def _table(x: Array, taps: Taps, transposed: bool) -> _Table:
     accumulator = "float64" if x.dtype == np.float64 else "float32"
     tables = taps.source, taps.weight
     key = (taps.source.shape, taps.n, *(t.tobytes() for t in tables), *(t.dtype for t in tables))
-    return uploaded(array_module(x), accumulator, transposed, *key)
+    table = uploaded(array_module(x), accumulator, transposed, *key)
+    replay.keep(table.source, table.weight)
+    return table
 
 
 @lru_cache(_TABLES)
@@ -105,6 +108,7 @@ def uploaded(
     *dtypes: np.dtype[Any],
 ) -> _Table:
     """The table of such contents, once."""
+    replay.need_no_recording()
     first, second = (
         np.frombuffer(b, d).reshape(shape) for b, d in zip((source, weight), dtypes, strict=True)
     )
