@@ -48,8 +48,8 @@ def resnet20(nn: Any, functional: Any, width: int = 64) -> Any:
                 nn.BatchNorm2d(filters),
                 nn.ReLU(),
                 nn.Conv2d(filters, filters, 3, padding=1, bias=False),
-                nn.BatchNorm2d(filters),
             )
+            self.norm = nn.BatchNorm2d(filters)
             self.relu = nn.ReLU()
 
         def forward(self, x: Any) -> Any:
@@ -57,7 +57,7 @@ def resnet20(nn: Any, functional: Any, width: int = 64) -> Any:
             if self.stride == 2:
                 fill = (0, 0, 0, 0, self.added, self.added)
                 shortcut = functional.pad(x[:, :, ::2, ::2], fill)
-            return self.relu(self.body(x) + shortcut)
+            return _join(nn, self.body(x), self.norm, shortcut, self.relu)
 
     first, second, third = width // 4, width // 2, width
     layers = [nn.Conv2d(3, first, 3, padding=1, bias=False), nn.BatchNorm2d(first), nn.ReLU()]
@@ -83,8 +83,9 @@ def resnet50(nn: Any, width: int = 64, classes: int = 1000) -> Any:
                 nn.ReLU(),
                 *_normed(nn, filters, filters, 3, stride),
                 nn.ReLU(),
-                *_normed(nn, filters, 4 * filters, 1),
+                nn.Conv2d(filters, 4 * filters, 1, bias=False),
             )
+            self.norm = nn.BatchNorm2d(4 * filters)
             self.shortcut = None
             if channels != 4 * filters:
                 self.shortcut = nn.Sequential(*_normed(nn, channels, 4 * filters, 1, stride))
@@ -92,7 +93,7 @@ def resnet50(nn: Any, width: int = 64, classes: int = 1000) -> Any:
 
         def forward(self, x: Any) -> Any:
             shortcut = x if self.shortcut is None else self.shortcut(x)
-            return self.relu(self.body(x) + shortcut)
+            return _join(nn, self.body(x), self.norm, shortcut, self.relu)
 
     layers = [*_normed(nn, 3, width, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
     channels = width
@@ -103,6 +104,13 @@ def resnet50(nn: Any, width: int = 64, classes: int = 1000) -> Any:
             channels = 4 * width << stage
     last = nn.Linear(channels, classes)
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)
+
+
+def _join(nn: Any, x: Any, norm: Any, shortcut: Any, relu: Any) -> Any:
+    """`relu(norm(x) + shortcut)`; this core has one call for it."""
+    if hasattr(nn, "join"):
+        return nn.join(x, norm, shortcut, relu)
+    return relu(norm(x) + shortcut)
 
 
 def _normed(nn: Any, channels: int, filters: int, kernel: int, stride: int = 1) -> list[Any]:

@@ -45,10 +45,17 @@ def batch_norm_relu(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-05,
+    *,
+    shortcut: Any = None,
 ) -> Tensor:
-    """`relu(batch_norm(...))` as one node, which keeps one result instead of two."""
+    """`relu(batch_norm(...) + shortcut)` as one node, which keeps one result instead of three.
+
+    `shortcut`, if any, has the input's shape and dtype (ValueError, TypeError).
+    """
     stats = (running_mean, running_var)
-    return _batch_norm(input, stats, weight, bias, training, momentum, eps, relu=True)
+    return _batch_norm(
+        input, stats, weight, bias, training, momentum, eps, relu=True, shortcut=shortcut
+    )
 
 
 def _batch_norm(
@@ -60,9 +67,11 @@ def _batch_norm(
     momentum: float,
     eps: float,
     relu: bool,
+    shortcut: Any = None,
 ) -> Tensor:
     name = "batch_norm"
     x, w, b = _operands(name, input, weight, bias)
+    s = _shortcut(name, shortcut, x)
     running = _running(name, x, *stats)
     k, channels = kernels.of(x.data), x.shape[1]
     factor = None if w is None else w.data
@@ -78,28 +87,44 @@ def _batch_norm(
         raise ValueError(f"{name}: running_mean and running_var are needed without training")
     else:
         mean, rstd, scale = kernels.of(running[0]).given_statistics(*running, factor, eps)
-    y = k.scale_channels(x.data, mean, scale, None if b is None else b.data, relu)
-    needs = requires_grad(x, w, b)
+    shift, added = (None if t is None else t.data for t in (b, s))
+    y = k.scale_channels(x.data, mean, scale, shift, relu, added)
+    needs = requires_grad(x, w, b, s)
     a = x.data if needs[1] or (training and needs[0]) else None
     result = y if relu else None
+    joined = s is not None
     affine = next((t.dtype for t in (w, b) if t is not None), x.dtype)
 
     def backward(gy: Array) -> tuple[Array | None, ...]:
         k = kernels.of(gy)
         gx = gw = gb = None
+        kept = result
+        if joined:  # which needs what passes the ReLU by itself
+            gy, kept = k.relu_backward(gy, result), None
         if a is not None:
             wanted = (training and needs[0], needs[1], needs[2])
-            settings = (mean, rstd, scale, result, wanted, affine)
+            settings = (mean, rstd, scale, kept, wanted, affine)
             gx, gw, gb = k.batch_norm_gradients(gy, a, *settings)
         if not training or a is None:
-            passed = gy if result is None else k.relu_backward(gy, result)
+            passed = gy if kept is None else k.relu_backward(gy, kept)
             if a is None and needs[2]:
                 gb = cast_to(k.channel_sums(passed), affine)
             if needs[0]:
                 gx = k.channel_scale_backward(passed, scale)
-        return gx, gw, gb
+        return gx, gw, gb, gy if needs[3] else None
 
-    return record(y, (x, w, b), backward, f"{name}_relu" if relu else name)
+    return record(y, (x, w, b, s), backward, f"{name}_relu" if relu else name)
+
+
+def _shortcut(name: str, value: Any, x: Tensor) -> Tensor | None:
+    if value is None:
+        return None
+    tensor = tensor_of(name, value, "shortcut")
+    if tensor.shape != x.shape:
+        raise ValueError(f"{name}: shortcut has shape {tensor.shape}, expected {x.shape}")
+    if tensor.dtype != x.dtype:
+        raise TypeError(f"{name}: shortcut has dtype {tensor.dtype}, expected {x.dtype}")
+    return tensor
 
 
 def _operands(

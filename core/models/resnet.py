@@ -35,8 +35,9 @@ class BasicBlock(nn.Module):
         self.relu2 = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        y = nn.chain(x, self.conv1, self.bn1, self.relu1, self.conv2, self.bn2)
-        return self.relu2(y + (x if self.downsample is None else self.downsample(x)))
+        y = nn.chain(x, self.conv1, self.bn1, self.relu1, self.conv2)
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return nn.join(y, self.bn2, shortcut, self.relu2)
 
 
 class Bottleneck(nn.Module):
@@ -70,8 +71,9 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         inner = (self.conv1, self.bn1, self.relu1, self.conv2, self.bn2, self.relu2)
-        y = nn.chain(x, *inner, self.conv3, self.bn3)
-        return self.relu3(y + (x if self.downsample is None else self.downsample(x)))
+        y = nn.chain(x, *inner, self.conv3)
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return nn.join(y, self.bn3, shortcut, self.relu3)
 
 
 Block = type[BasicBlock] | type[Bottleneck]

@@ -15,7 +15,15 @@ from core.nn.activation import (
     Tanh,
     Upsample,
 )
-from core.nn.container import Concat, ModuleDict, ModuleList, Residual, Sequential, chain
+from core.nn.container import (
+    Concat,
+    ModuleDict,
+    ModuleList,
+    Residual,
+    Sequential,
+    chain,
+    join,
+)
 from core.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose2d
 from core.nn.embedding import Embedding
 from core.nn.linear import Linear
@@ -56,6 +64,7 @@ __all__ = [
     "Residual",
     "Sequential",
     "chain",
+    "join",
     "Linear",
     "Conv1d",
     "Conv2d",

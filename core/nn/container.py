@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self, TypeGuard
 from core import functional as F
 from core.nn.activation import ReLU
 from core.nn.module import Module
+from core.nn.norm import BatchNorm2d
 from core.tensor import Tensor
 
 
@@ -95,6 +96,15 @@ def chain(input: Any, *modules: Module) -> Any:
     return input if waiting is None else waiting(input)
 
 
+def join(input: Any, norm: Module, shortcut: Any, relu: Module) -> Any:
+    """`relu(norm(input) + shortcut)`, the end of a residual block, as one node where it may be."""
+    if _fuses(norm, relu) and isinstance(norm, BatchNorm2d):
+        output = norm.forward_relu(input, shortcut)
+        relu.show_output(output)
+        return output
+    return relu(norm(input) + shortcut)
+
+
 class _Fusable(Protocol):
     """A module that can run together with the ReLU behind it."""
 
@@ -177,14 +187,27 @@ class Residual(Module):
         self.activation = activation
 
     def forward(self, input: Any) -> Tensor:
-        y = self.body(input)
+        inner, norm = ([self.body], None) if self.activation is None else _apart(self.body)
+        y = chain(input, *inner)
         x = input if self.shortcut is None else self.shortcut(input)
         if x.shape != y.shape:
             raise ValueError(
                 f"Residual: the body gives shape {y.shape}, the shortcut {x.shape}; "
                 "expected equal ones"
             )
-        return y + x if self.activation is None else self.activation(y + x)
+        if self.activation is None:
+            return y + x
+        return self.activation(y + x) if norm is None else join(y, norm, x, self.activation)
+
+
+def _apart(body: Module) -> tuple[list[Module], BatchNorm2d | None]:
+    """What `body` runs, and the batch normalisation at its end if it has one of its own."""
+    watched = body._forward_hooks or body._output_hooks
+    if type(body) is Sequential and len(body) and not watched:
+        *inner, last = body
+        if isinstance(last, BatchNorm2d):
+            return inner, last
+    return [body], None
 
 
 class Concat(_Numbered):

@@ -76,11 +76,11 @@ class _BatchNorm(Module):
     def forward(self, input: Any) -> Tensor:
         return F.batch_norm(input, *self._arguments(input))
 
-    def forward_relu(self, input: Any) -> Tensor:
-        """`relu(forward(input))` as one node."""
-        return F.batch_norm_relu(input, *self._arguments(input))
+    def forward_relu(self, input: Any, shortcut: Any = None) -> Tensor:
+        """`relu(forward(input) + shortcut)` as one node."""
+        return F.batch_norm_relu(input, *self._arguments(input), shortcut=shortcut)
 
-    def _arguments(self, input: Any) -> tuple[Any, ...]:
+    def _arguments(self, input: Any) -> tuple[Any, Any, Any, Any, bool, float, float]:
         """What follows the input in `F.batch_norm`; counts the batch in training."""
         _check_features(self, input, self.num_features, self.axes)
         training = self.training or self.running_mean is None

@@ -41,8 +41,8 @@ class Peer:
         return torch.relu(torch.nn.functional.conv2d(*args, **kwargs))
 
     @staticmethod
-    def batch_norm_relu(*args: Any, **kwargs: Any) -> Any:
-        return torch.relu(torch.nn.functional.batch_norm(*args, **kwargs))
+    def batch_norm_relu(*args: Any, shortcut: Any = 0, **kwargs: Any) -> Any:
+        return torch.relu(torch.nn.functional.batch_norm(*args, **kwargs) + shortcut)
 
     @staticmethod
     def linear_relu(*args: Any) -> Any:

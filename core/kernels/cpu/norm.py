@@ -59,17 +59,23 @@ def batch_moments(x: Array) -> tuple[Array, Array]:
 
 
 def scale_channels(
-    x: Array, mean: Array, scale: Array, shift: Array | None, relu: bool = False
+    x: Array,
+    mean: Array,
+    scale: Array,
+    shift: Array | None,
+    relu: bool = False,
+    added: Array | None = None,
 ) -> Array:
     """As the reference."""
     flat = pixels(x)
     if flat is None:
-        return reference.scale_channels(x, mean, scale, shift, relu)
+        return reference.scale_channels(x, mean, scale, shift, relu, added)
     line = _line(x.shape[1])
     rows = [_repeated(v, line) for v in (mean, scale, 0 * mean if shift is None else shift)]
     y = empty(x.shape, np.float32, x)
-    out, kernel = pixels(y), _scale_kernel()
-    run_chunks(lambda a, b: kernel(flat, *rows, out, relu, a, b), chunks(x.size, line))
+    out, kernel, adds = pixels(y), _scale_kernel(), added is not None
+    more = flat if added is None else like_pixels(added)
+    run_chunks(lambda a, b: kernel(flat, more, *rows, out, adds, relu, a, b), chunks(x.size, line))
     return y
 
 
@@ -208,18 +214,20 @@ def _gradient_sums_kernel() -> Callable[..., None]:
 @cache
 def _scale_kernel() -> Callable[..., None]:
     @njit(
-        types.void(VALUES, VALUES, VALUES, VALUES, RESULT, types.boolean, _INT, _INT),
+        types.void(*[VALUES] * 5, RESULT, types.boolean, types.boolean, _INT, _INT),
         cache=True,
         nogil=True,
         fastmath=FASTMATH,
     )
-    def kernel(x, mean, scale, shift, y, relu, start, stop):  # type: ignore[no-untyped-def]
+    def kernel(x, added, mean, scale, shift, y, adds, relu, start, stop):  # type: ignore[no-untyped-def]
         line = len(mean)
         for place in range(start, stop, line):
             end = min(place + line, stop)
-            values, results = x[place:end], y[place:end]
+            values, more, results = x[place:end], added[place:end], y[place:end]
             for j in range(len(values)):
                 value = (values[j] - mean[j]) * scale[j] + shift[j]
+                if adds:
+                    value += more[j]
                 results[j] = np.float32(0) if relu and value < 0 else value
 
     return kernel

@@ -174,11 +174,11 @@ extern "C" __global__ void given_statistics(
     }
 }
 
-// (x - mean) * scale + shift, and its positive part. Without a mean: x * scale + shift.
+// (x - mean) * scale + shift + added, and its positive part. Without a mean: x * scale + shift.
 template <int V>
 __device__ void scaled(
-    const T* x, T* y, const double* mean, const double* scale, const A* shift, int R, int C,
-    int relu) {
+    const T* x, const T* __restrict__ added, T* y, const double* mean, const double* scale,
+    const A* shift, int R, int C, int relu) {
     Place p = place_of(C, V);
     if (!p.works) return;
     A centre[V], factor[V], level[V];
@@ -189,10 +189,12 @@ __device__ void scaled(
     }
     for (int r = p.row; r < R; r += gridDim.x * p.rows) {
         size_t i = (size_t)r * C + p.channel;
-        Values<V> q = *(const Values<V>*)(x + i);
+        Values<V> q = *(const Values<V>*)(x + i), s;
+        if (added) s = *(const Values<V>*)(added + i);
         #pragma unroll
         for (int k = 0; k < V; k++) {
             A v = (up(q.v[k]) - centre[k]) * factor[k] + level[k];
+            if (added) v += up(s.v[k]);
             q.v[k] = down(relu && v < 0 ? (A)0 : v);
         }
         *(Values<V>*)(y + i) = q;
@@ -200,15 +202,15 @@ __device__ void scaled(
 }
 
 extern "C" __global__ void scale_packs(
-    const T* x, T* y, const double* mean, const double* scale, const A* shift, int R, int C,
-    int relu) {
-    scaled<LANES>(x, y, mean, scale, shift, R, C, relu);
+    const T* x, const T* added, T* y, const double* mean, const double* scale, const A* shift, int R,
+    int C, int relu) {
+    scaled<LANES>(x, added, y, mean, scale, shift, R, C, relu);
 }
 
 extern "C" __global__ void scale_values(
-    const T* x, T* y, const double* mean, const double* scale, const A* shift, int R, int C,
-    int relu) {
-    scaled<1>(x, y, mean, scale, shift, R, C, relu);
+    const T* x, const T* added, T* y, const double* mean, const double* scale, const A* shift, int R,
+    int C, int relu) {
+    scaled<1>(x, added, y, mean, scale, shift, R, C, relu);
 }
 
 // scale * (g - sums[0] / R - (x - mean) * rstd^2 * sums[1] / R), g as in gradient_sums.

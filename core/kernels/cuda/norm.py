@@ -68,15 +68,22 @@ def given_statistics(
 
 
 def scale_channels(
-    x: Array, mean: Array, scale: Array, shift: Array | None, relu: bool = False
+    x: Array,
+    mean: Array,
+    scale: Array,
+    shift: Array | None,
+    relu: bool = False,
+    added: Array | None = None,
 ) -> Array:
     """See the reference."""
     if not is_rows(x):
-        return reference.scale_channels(x, mean, scale, shift, relu)
+        return reference.scale_channels(x, mean, scale, shift, relu, added)
     y = empty(x.shape, x.dtype, x)
     if shift is not None:
         shift = shift.astype(_wide(x), copy=False)
-    _over("scale", x, (x, y, mean, scale, shift), relu)
+    if added is not None:
+        added = as_layout_of(added, x)
+    _over("scale", x, (x, added, y, mean, scale, shift), relu)
     return y
 
 
@@ -118,7 +125,7 @@ def channel_scale_backward(gy: Array, scale: Array) -> Array:
     if not is_rows(gy):
         return reference.channel_scale_backward(gy, scale)
     gx = empty(gy.shape, gy.dtype, gy)
-    _over("scale", gy, (gy, gx, None, scale, None), False)
+    _over("scale", gy, (gy, None, gx, None, scale, None), False)
     return gx
 
 

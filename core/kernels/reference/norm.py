@@ -49,13 +49,20 @@ def batch_moments(x: Array) -> tuple[Array, Array]:
 
 
 def scale_channels(
-    x: Array, mean: Array, scale: Array, shift: Array | None, relu: bool = False
+    x: Array,
+    mean: Array,
+    scale: Array,
+    shift: Array | None,
+    relu: bool = False,
+    added: Array | None = None,
 ) -> Array:
-    """(x - mean) * scale + shift, each (C,); `relu` applies max(y, 0) to it."""
+    """(x - mean) * scale + shift, each (C,), + `added` (N, C, *S); `relu` applies max(y, 0)."""
     y = ufunc("subtract", x, _channels(mean, x))
     y *= _channels(scale, x)
     if shift is not None:
         y += _channels(shift, x)
+    if added is not None:
+        y += added
     if relu:
         relu_(y)
     return y

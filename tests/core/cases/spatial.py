@@ -224,6 +224,23 @@ NORMALISATION = (
     ]
     + [
         case(
+            "batch_norm_relu",
+            lambda F, x, w, b, s: F.batch_norm_relu(x, None, None, w, b, training=True, shortcut=s),
+            normal(*X4),
+            normal(3),
+            normal(3),
+            normal(*X4),
+            label="training, shortcut",
+        ),
+        case(
+            "batch_norm_relu",
+            lambda F, x, m, v, s: F.batch_norm_relu(x, m, v, shortcut=s),
+            normal(*X4),
+            *STATISTICS,
+            normal(*X4),
+            label="shortcut",
+        ),
+        case(
             "batch_norm",
             lambda F, x, m, v: F.batch_norm(x, m, v, eps=1e-3),
             normal(5, 3),

@@ -81,6 +81,14 @@ def test_fused_relu_is_the_composition() -> None:
         close(one.grad, other.grad)
 
 
+def test_a_shortcut_must_be_as_the_input() -> None:
+    x = values(3, 4, 5, 2)
+    with pytest.raises(ValueError, match=r"shortcut has shape \(3, 4, 5, 1\), expected \(3, 4"):
+        F.batch_norm_relu(x, None, None, training=True, shortcut=x[..., :1])
+    with pytest.raises(TypeError, match="shortcut has dtype float32, expected float64"):
+        F.batch_norm_relu(x, None, None, training=True, shortcut=x.astype(np.float32))
+
+
 def test_statistics_of_many_large_values_are_precise() -> None:
     x = (values(2, 3, 300, 300) + 100).astype(np.float32)
     for layout_of in (np.ascontiguousarray, channels_last):

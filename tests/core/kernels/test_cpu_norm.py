@@ -77,6 +77,17 @@ def test_agrees_with_the_reference(batch: int, channels: int, size: list[int], r
         np.testing.assert_array_equal(array, copy)
 
 
+@pytest.mark.parametrize("relu", [False, True])
+def test_a_shortcut_is_added_before_the_relu(relu: bool) -> None:
+    x, other, scale, shift = operands((9, 5, 4, 4))
+    y = cpu.scale_channels(x, np.zeros(5), scale, shift, relu, other)
+    expected = cpu.scale_channels(x, np.zeros(5), scale, shift) + other
+    np.testing.assert_allclose(y, np.maximum(expected, 0) if relu else expected, atol=1e-6)
+    # In another layout it is the same.
+    again = cpu.scale_channels(x, np.zeros(5), scale, shift, relu, np.ascontiguousarray(other))
+    np.testing.assert_array_equal(again, y)
+
+
 @pytest.mark.parametrize("mean", [0.0, 100.0, -1e4])
 def test_the_variance_survives_a_large_mean(mean: float) -> None:
     x = operands((20, 16, 30, 30), mean)[0]

@@ -83,6 +83,46 @@ def test_neighbours_become_one_node() -> None:
     assert [n for n in model.state_dict() if n.startswith("3.")][:2] == ["3.weight", "3.bias"]
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_the_end_of_a_residual_block_is_one_node(training: bool) -> None:
+    norm, relu = nn.BatchNorm2d(3).double().train(training), nn.ReLU()
+    x, shortcut = (Tensor(values(2, 3, 4, 4) + i, requires_grad=True) for i in range(2))
+    twins = [Tensor(t.numpy(), requires_grad=True) for t in (x, shortcut)]
+    other = copy.deepcopy(norm)
+    seen: list[Tensor] = []
+    with relu.register_output_hook(lambda _, y: seen.append(y)):
+        y = nn.join(x, norm, shortcut, relu)
+    assert operations(y) == ["batch_norm_relu"]
+    assert seen == [y]
+    with other.register_output_hook(lambda _, y: seen.append(y)):
+        z = nn.join(twins[0], other, twins[1], relu)
+    assert operations(z) == ["batch_norm", "add", "relu"]
+    assert seen[1].numpy().min() < 0
+    np.testing.assert_allclose(y.numpy(), z.numpy(), rtol=1e-12)
+    for result in (y, z):
+        (result * Tensor(values(2, 3, 4, 4))).sum().backward()
+    for ours, theirs in zip(
+        [x, shortcut, *norm.parameters()], [*twins, *other.parameters()], strict=True
+    ):
+        assert ours.grad is not None
+        assert theirs.grad is not None
+        np.testing.assert_allclose(ours.grad.numpy(), theirs.grad.numpy(), rtol=1e-10, atol=1e-13)
+
+
+def test_a_residual_module_ends_in_one_node() -> None:
+    body = nn.Sequential(nn.Conv2d(2, 2, 1), nn.ReLU(), nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2))
+    block = nn.Residual(body, activation=nn.ReLU()).double()
+    x = Tensor(values(3, 2, 4, 4), requires_grad=True)
+    y = block(x)
+    assert operations(y) == ["conv2d_relu", "conv2d", "batch_norm_relu"]
+    seen: list[Tensor] = []
+    with body.register_output_hook(lambda _, z: seen.append(z)):
+        z = block(x)
+    assert operations(z)[-2:] == ["add", "relu"]
+    assert len(seen) == 1
+    np.testing.assert_allclose(y.numpy(), z.numpy(), rtol=1e-12)
+
+
 @pytest.mark.parametrize("hooked", [0, 1])
 def test_a_hook_on_either_neighbour_sees_its_result(hooked: int) -> None:
     model = chain()
