@@ -59,6 +59,10 @@ class Shapes(Peer):
         """See Side."""
         return module
 
+    def descend(self, loss: Any, optimizer: Any) -> None:
+        """The gradients alone: optimisers multiply no matrices, and some read a number back."""
+        loss.backward()
+
 
 def count_gflop(step: Step) -> float:
     """What the convolutions and matrix products of `step` take by the direct algorithm."""
