@@ -41,6 +41,28 @@ __device__ void block_sums(const double* first, const double* second, Place p, i
 }
 
 #define FLUSH 32  // values that a thread adds up in their own precision
+#define AHEAD 4   // rows that it reads before it adds them up, so that memory is kept busy
+
+// Down the rows of a thread: `add(load(i))` for what is at i, `flush()` now and then and at the end.
+template <typename Load, typename Add, typename Flush>
+__device__ inline void down_rows(Place p, int R, int C, Load load, Add add, Flush flush) {
+    i64 step = gridDim.x * p.rows;
+    int added = 0;
+    for (i64 r = p.row; r < R; r += AHEAD * step) {
+        decltype(load(0)) read[AHEAD];
+        #pragma unroll
+        for (int a = 0; a < AHEAD; a++)
+            if (r + a * step < R) read[a] = load((r + a * step) * C + p.channel);
+        #pragma unroll
+        for (int a = 0; a < AHEAD; a++)
+            if (r + a * step < R) add(read[a]);
+        if ((added += AHEAD) >= FLUSH) {
+            added = 0;
+            flush();
+        }
+    }
+    flush();
+}
 
 // Sums of x - x[0] and of its square: nothing cancels, wherever the mean lies.
 template <int V>
@@ -50,23 +72,21 @@ __device__ void moments(const T* __restrict__ x, int R, int C, double* partial) 
     if (p.works) {
         A shift[V], sum[V] = {}, square[V] = {};
         for (int k = 0; k < V; k++) shift[k] = up(x[p.channel + k]);
-        int step = gridDim.x * p.rows, added = 0;
-        for (int r = p.row; r < R; r += step) {
-            Values<V> q = *(const Values<V>*)(x + (size_t)r * C + p.channel);
+        auto load = [&](size_t i) { return *(const Values<V>*)(x + i); };
+        auto add = [&](Values<V> q) {
             #pragma unroll
             for (int k = 0; k < V; k++) {
                 A d = up(q.v[k]) - shift[k];
                 sum[k] += d;
                 square[k] += d * d;
             }
-            if (++added == FLUSH || r + step >= R) {
-                added = 0;
-                for (int k = 0; k < V; k++) {
-                    sums[k] += sum[k], squares[k] += square[k];
-                    sum[k] = square[k] = 0;
-                }
+        };
+        down_rows(p, R, C, load, add, [&] {
+            for (int k = 0; k < V; k++) {
+                sums[k] += sum[k], squares[k] += square[k];
+                sum[k] = square[k] = 0;
             }
-        }
+        });
     }
     block_sums<V>(sums, squares, p, C, partial);
 }
@@ -79,6 +99,8 @@ extern "C" __global__ void moment_values(const T* x, int R, int C, double* parti
     moments<1>(x, R, C, partial);
 }
 
+template <int V> struct Slopes { Values<V> g, x, y; };
+
 // Sums of gy, and of gy * (x - mean) where there is an x; with y, gy counts where y is positive.
 template <int V>
 __device__ void gradient_sums(
@@ -89,26 +111,27 @@ __device__ void gradient_sums(
     if (p.works) {
         A centre[V], sum[V] = {}, product[V] = {};
         for (int k = 0; k < V; k++) centre[k] = x ? (A)mean[p.channel + k] : (A)0;
-        int step = gridDim.x * p.rows, added = 0;
-        for (int r = p.row; r < R; r += step) {
-            size_t i = (size_t)r * C + p.channel;
-            Values<V> g = *(const Values<V>*)(gy + i), q, z;
-            if (x) q = *(const Values<V>*)(x + i);
-            if (y) z = *(const Values<V>*)(y + i);
+        auto load = [&](size_t i) {
+            Slopes<V> at;
+            at.g = *(const Values<V>*)(gy + i);
+            if (x) at.x = *(const Values<V>*)(x + i);
+            if (y) at.y = *(const Values<V>*)(y + i);
+            return at;
+        };
+        auto add = [&](const Slopes<V>& at) {
             #pragma unroll
             for (int k = 0; k < V; k++) {
-                A v = y && !(up(z.v[k]) > 0) ? (A)0 : up(g.v[k]);
+                A v = y && !(up(at.y.v[k]) > 0) ? (A)0 : up(at.g.v[k]);
                 sum[k] += v;
-                if (x) product[k] += v * (up(q.v[k]) - centre[k]);
+                if (x) product[k] += v * (up(at.x.v[k]) - centre[k]);
             }
-            if (++added == FLUSH || r + step >= R) {
-                added = 0;
-                for (int k = 0; k < V; k++) {
-                    sums[k] += sum[k], products[k] += product[k];
-                    sum[k] = product[k] = 0;
-                }
+        };
+        down_rows(p, R, C, load, add, [&] {
+            for (int k = 0; k < V; k++) {
+                sums[k] += sum[k], products[k] += product[k];
+                sum[k] = product[k] = 0;
             }
-        }
+        });
     }
     block_sums<V>(sums, products, p, C, partial);
 }
