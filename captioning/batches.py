@@ -30,8 +30,8 @@ class Batch(NamedTuple):
     inputs: NDArray[Any]
     """(N, ...): what is known of the pictures, each once."""
 
-    read: NDArray[np.int64] | None = None
-    """(M, T - 1): the words that the network reads, when they are not those of `words`."""
+    read: NDArray[np.int64]
+    """(M, T - 1): the words that the network reads, those of `words` or others."""
 
 
 class Sentences:
@@ -53,7 +53,8 @@ class Sentences:
     def collate(self, items: Sequence[tuple[int, list[int]]]) -> Batch:
         """One batch of pairs; a picture that has several sentences in it is there once."""
         pictures, owner = np.unique([picture for picture, _ in items], return_inverse=True)
-        return Batch(padded([words for _, words in items]), owner, self.inputs[pictures])
+        words = padded([words for _, words in items])
+        return Batch(words, owner, self.inputs[pictures], words[:, :-1])
 
     def by_length(self, batch_size: int) -> Order:
         """An order in which the sentences of a batch are of about the same length."""

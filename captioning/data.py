@@ -79,10 +79,10 @@ class SceneWithTruths:
     """
 
     def __init__(self, scenes: Scenes, number: int) -> None:
-        self._scenes = scenes
-        self._number = number
-        self.id = f"{scenes.split}-{number:05d}"
         scene = scenes[number]
+        self.id = scene.id
+        # Kept, for painting it again takes 2 ms.
+        self._picture = scene.picture
         facts = parse_sentence(scene.sentences[0])
         assert facts is not None and facts.relation is not None and facts.other is not None
         self.facts = facts
@@ -97,7 +97,7 @@ class SceneWithTruths:
         )
 
     def read(self) -> Picture:
-        return self._scenes[self._number].picture
+        return self._picture
 
 
 def load(

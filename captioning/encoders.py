@@ -14,7 +14,7 @@ from core import Tensor, models, nn
 from core import device as dev
 from core import functional as F
 from core.data.images import Picture, resize
-from core.models.backbone import Backbone, normalised
+from core.models.backbone import MEAN, STD, Backbone
 from core.models.initialise import he_normal
 
 OWN = "small"
@@ -39,14 +39,23 @@ class Encoder(nn.Module):
 
     channels: int
     size: int
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, values in (("mean", MEAN), ("std", STD)):
+            one = np.array(values, np.float32).reshape(1, 3, 1, 1)
+            self.register_buffer(name, one, persistent=False)
 
     def maps(self, x: Tensor) -> Tensor:
         """Normalised pictures (N, 3, size, size) to feature maps."""
         raise NotImplementedError
 
-    def forward(self, pictures: NDArray[np.uint8]) -> Tensor:
-        x = normalised(pictures.astype(np.float32) / np.float32(255))
-        return self.maps(Tensor(dev.to_device(x, next(self.parameters()).device)))
+    def forward(self, pictures: Any) -> Tensor:
+        # Bytes go to the device, which makes numbers of them.
+        x = dev.to_device(pictures, self.mean.device).astype(np.float32) / np.float32(255)
+        return self.maps(Tensor((x - self.mean.data) / self.std.data))
 
     def prepare(self, picture: Picture) -> NDArray[np.uint8]:
         """A picture (H, W, 3) as (3, size, size); squeezed, so that nothing is cut off."""
@@ -56,15 +65,24 @@ class Encoder(nn.Module):
 
 
 class SmallEncoder(Encoder):
-    """Convolutions with batch norm down to stride 16, residual blocks at strides 4 and 8.
+    """Convolutions with batch norm down to `stride` 16 or 8, residual blocks at strides 4 and 8.
 
-    For pictures of 128 pixels and things of 20: (N, 3, 128, 128) to (N, 4 width, 8, 8). Half way,
+    For pictures of 128 pixels and things of 40: (N, 3, 128, 128) to (N, 4 width, 8, 8). Half way,
     each place is told its row and column (Liu et al. 2018, "CoordConv"), for a sentence says where
     things are. With the default 1.0 million parameters, drawn as by He et al. 2015.
+
+    With `local` both residual blocks are at stride 4, and a 1x1 convolution at stride 8: there a
+    place sees 69 pixels, one thing, instead of 85, two things that attention cannot tell apart.
     """
 
-    def __init__(self, *, width: int = 48, size: int = 128) -> None:
+    places: Tensor
+
+    def __init__(
+        self, *, width: int = 48, size: int = 128, stride: int = 16, local: bool = False
+    ) -> None:
         super().__init__()
+        if stride not in (8, 16):
+            raise ValueError(f"encoder small: stride is {stride}, expected 8 or 16")
         self.size = size
         self.channels = 4 * width
         self.near = nn.Sequential(
@@ -73,31 +91,29 @@ class SmallEncoder(Encoder):
             nn.MaxPool2d(2),
             *_convolution(width, 2 * width),
             _residual(2 * width),
+            *([_residual(2 * width)] if local else []),
             nn.MaxPool2d(2),
         )
         self.far = nn.Sequential(
             *_convolution(2 * width + 2, 4 * width),
-            _residual(4 * width),
-            nn.MaxPool2d(2),
+            *(_convolution(4 * width, 4 * width, size=1) if local else [_residual(4 * width)]),
+            *([nn.MaxPool2d(2)] if stride == 16 else []),
         )
+        # Row and column of each place, from -1 to 1: (1, 2, side, side).
+        axis = np.linspace(-1, 1, (size + 1) // 2 // 4, dtype=np.float32)
+        places = np.stack(np.meshgrid(axis, axis, indexing="ij"))[None]
+        self.register_buffer("places", places, persistent=False)
         he_normal(self)
 
     def maps(self, x: Tensor) -> Tensor:
         near = self.near(x)
-        return self.far(F.cat([near, _places(near)], 1))
+        places = self.places.expand(len(near), *self.places.shape[1:])
+        return self.far(F.cat([near, places], 1))
 
 
-def _places(like: Tensor) -> Tensor:
-    """Row and column of each place of (N, C, H, W), from -1 to 1: (N, 2, H, W)."""
-    n, _, height, width = like.shape
-    axes = (np.linspace(-1, 1, length, dtype=np.float32) for length in (height, width))
-    grid = np.broadcast_to(np.stack(np.meshgrid(*axes, indexing="ij")), (n, 2, height, width))
-    return Tensor(dev.to_device(np.ascontiguousarray(grid), like.device))
-
-
-def _convolution(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
+def _convolution(inputs: int, outputs: int, stride: int = 1, size: int = 3) -> list[nn.Module]:
     return [
-        nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
+        nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU(),
     ]

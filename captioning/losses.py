@@ -8,7 +8,7 @@ import core
 from captioning.batches import Batch
 from captioning.captioner import CaptionNet
 from captioning.decoders import rows
-from captioning.words import BEGIN, END, PAD, UNKNOWN
+from captioning.words import END, PAD
 from core import Tensor, nn
 from core import device as dev
 from core import functional as F
@@ -27,13 +27,12 @@ class WordLoss:
         self._even = even_attention
 
     def __call__(self, net: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
-        read = batch.words[:, :-1] if batch.read is None else batch.read
-        written = net(batch.inputs, read, batch.owner)
-        target = np.ascontiguousarray(batch.words[:, 1:])
+        written = net(batch.inputs, batch.read, batch.owner)
+        target = batch.words[:, 1:]
         device = written.logits.device
         loss = F.cross_entropy(
             written.logits.reshape(target.size, -1),
-            dev.to_device(target.ravel(), device),
+            dev.to_device(target.reshape(-1), device),
             None,
             PAD,
             label_smoothing=self._smoothing,
@@ -43,18 +42,6 @@ class WordLoss:
             seen = F.sum(written.attention * mask, 1)
             loss = loss + self._even * F.mean(F.sum((1 - seen) ** 2, 1))
         return loss, {}
-
-
-def with_words_dropped(batch: Batch, share: float, rng: np.random.Generator) -> Batch:
-    """The batch with `read`: each word after BEGIN is UNKNOWN with probability `share`.
-
-    Word dropout (Bowman et al. 2016, section 3.1.2): the next word has to be found in the picture,
-    for the words before it, which tell what is usual, may be missing.
-    """
-    read = (batch.words[:, :-1] if batch.read is None else batch.read).copy()
-    dropped = (rng.random(read.shape) < share) & ~np.isin(read, (PAD, BEGIN, END))
-    read[dropped] = UNKNOWN
-    return batch._replace(read=read)
 
 
 def with_own_words(net: CaptionNet, batch: Batch, share: float, rng: np.random.Generator) -> Batch:
@@ -71,7 +58,7 @@ def with_own_words(net: CaptionNet, batch: Batch, share: float, rng: np.random.G
         memory, state = (
             rows(part, batch.owner) for part in (decoder.look(features), decoder.first(features))
         )
-        read = batch.words[:, :-1].copy()
+        read = batch.read.copy()
         for t in range(read.shape[1] - 1):
             logits, state, _ = decoder.step(read[:, t], state, memory)
             noise = rng.gumbel(size=logits.shape)

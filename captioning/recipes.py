@@ -42,6 +42,13 @@ class Recipe(Optimisation):
     encoder_width: int | None = None
     """Channels of the small encoder's second layer; by default its own."""
 
+    encoder_stride: int | None = None
+    """Pixels from one place of the small encoder's map to the next: 16 by default, or 8."""
+
+    encoder_local: bool = False
+    """Let a place of the small encoder's map see 69 pixels around it instead of 85, so that two
+    things are told apart by where the network looks."""
+
     cell: Literal["lstm", "gru", "rnn"] = "lstm"
     """Kind of recurrent cell."""
 
@@ -68,6 +75,10 @@ class Recipe(Optimisation):
     """Turn, shift and scale training pictures a little (affine), bend them too (elastic); for an
     encoder that learns."""
 
+    jitter: float = 0.0
+    """Brightness, contrast and saturation of training pictures change by up to this share; for an
+    encoder that learns."""
+
     clip_norm: float | None = 5.0
     """Scale gradients down to this norm when theirs is larger."""
 
@@ -89,8 +100,14 @@ class Recipe(Optimisation):
             raise ValueError(
                 f"--even-attention is {self.even_attention}; expected 0 or more, with attention"
             )
-        if self.augment != "none" and self.frozen:
-            raise ValueError(f"--augment: the features of {self.encoder} are computed once")
+        if not 0 <= self.jitter < 1:
+            raise ValueError(f"--jitter is {self.jitter}; expected 0 up to 1")
+        for flag, changes in (
+            ("--augment", self.augment != "none"),
+            ("--jitter", self.jitter > 0),
+        ):
+            if changes and self.frozen:
+                raise ValueError(f"{flag}: the features of {self.encoder} are computed once")
 
     @property
     def frozen(self) -> bool:
@@ -107,6 +124,10 @@ class Recipe(Optimisation):
         options: dict[str, Any] = {}
         if self.encoder_width is not None:
             options["width"] = self.encoder_width
+        if self.encoder_stride is not None:
+            options["stride"] = self.encoder_stride
+        if self.encoder_local:
+            options["local"] = True
         if self.class_scores:
             options["class_scores"] = True
         return options

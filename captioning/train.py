@@ -13,16 +13,15 @@ import numpy as np
 import core
 from captioning.batches import Batch, Sentences
 from captioning.captioner import Captioner, CaptionNet, Decoding
+from captioning.changes import Changed
 from captioning.data import CaptionData, load
 from captioning.evaluate import judge, report
 from captioning.features import inputs_of
-from captioning.losses import WordLoss, with_own_words, with_words_dropped
+from captioning.losses import WordLoss, with_own_words
 from captioning.recipes import RECIPES, Recipe
 from captioning.words import UNKNOWN, Vocabulary
 from core import recipes, viz
 from core.cli import CommonOptions, resolve_device, run_command
-from core.data import augment, distort
-from core.data.rng import Draws
 from core.io import weights
 from core.io.weights import Card
 from core.training import assemble
@@ -152,26 +151,6 @@ def _network(options: Options, data: CaptionData) -> Captioner:
     return before
 
 
-class _Changed:
-    """The loader's transform: pictures are turned, shifted, scaled, and bent if asked for."""
-
-    def __init__(self, elastic: bool) -> None:
-        changes: list[augment.Transform] = []
-        if elastic:
-            changes.append(augment.RandomAffine(10, 0.06, (0.85, 1.15), interpolation="bilinear"))
-            # Strokes of 40 pixels' height move by 1.6 pixels.
-            changes.append(distort.ElasticTransform(alpha=140, sigma=7))
-        else:
-            changes.append(augment.RandomAffine(6, 0.06, (0.9, 1.1), interpolation="bilinear"))
-        self._change = augment.Compose(changes)
-
-    def __call__(self, batch: Batch, draws: Draws) -> Batch:
-        # A picture takes the random numbers of its first sentence.
-        _, first = np.unique(batch.owner, return_index=True)
-        changed = self._change(augment.Batch(batch.inputs), draws.rows(first))
-        return batch._replace(inputs=changed.images)
-
-
 def _trainer(
     run: Run,
     options: Options,
@@ -196,7 +175,7 @@ def _trainer(
         options.batch_size,
         options.seed,
         by_picture=not options.frozen,
-        transform=None if options.augment == "none" else _Changed(options.augment == "elastic"),
+        transform=Changed(options),
         device=next(captioner.net.parameters()).device,
     )
     validation = Sentences(inputs, watched).batches(
@@ -206,13 +185,12 @@ def _trainer(
     steps = options.epochs * len(batches)
     forward = WordLoss(options.label_smoothing, options.even_attention)
 
-    def taught(net: Any, batch: Batch) -> tuple[Any, Mapping[str, float]]:
-        rng = np.random.default_rng((options.seed, trainer.step))
+    def taught(net: Any, batch: Any) -> tuple[Any, Mapping[str, float]]:
+        batch = Batch(*batch)
         share = options.scheduled_sampling * trainer.step / steps
         if share:
+            rng = np.random.default_rng((options.seed, trainer.step))
             batch = with_own_words(net, batch, share, rng)
-        if options.word_dropout:
-            batch = with_words_dropped(batch, options.word_dropout, rng)
         return forward(net, batch)
 
     def figures() -> Figures:
@@ -228,6 +206,8 @@ def _trainer(
         loader=batches,
         forward=taught,
         evaluate=figures,
+        # Its own words are drawn on the host.
+        graph=not options.scheduled_sampling,
         # Whether a sentence is true counts more than how it is put, where that is known.
         monitor="all_right" if data.name == "scenes" else "BLEU-4",
         schedule=assemble.schedule(options, optimizer, len(batches)),

@@ -175,12 +175,16 @@ def test_captioning(model: str, options: dict[str, Any], frozen: bool) -> None:
         net = captioner.net.to(device)
         pictures = pixels(0, 2, 3, 32, 32)
         words = captioning.batches.padded([encoded[0], encoded[1], encoded[0]])
-        batch = Sentences(words, np.array([0, 1, 1]), pictures)
+        batch = Sentences(words, np.array([0, 1, 1]), pictures, words[:, :-1])
         optimizer = optim.AdamW(net.parameters(), lr=0.01)
-        step = TrainingStep(net, optimizer, WordLoss(0.1, even_attention=0.5), clip_norm=1.0)
-        found: dict[str, Any] = dict(step(batch))
+        forward = WordLoss(0.1, even_attention=0.5)
+
+        def taught(net: nn.Module, batch: Any) -> tuple[Tensor, Found]:
+            return forward(net, Sentences(*batch))
+
+        step = TrainingStep(net, optimizer, taught, clip_norm=1.0, graph=True)
+        found: dict[str, Any] = dict(trained(step, batch))
         read = with_own_words(net, batch, 0.5, rng(0)).read
-        assert read is not None
         several = captioner.write(pictures, Decoding(beam=2, max_words=4))
         drawn = captioner.write(pictures, Decoding(temperature=1.0, max_words=4))
         attention = captioner.attention(pictures[:1], several[0][0])

@@ -14,8 +14,8 @@ from captioning.captioner import Captioner
 from captioning.decoders import NAMES, NIC, Decoder, SoftAttention, build
 from captioning.encoders import build as build_encoder
 from captioning.encoders import trained
-from captioning.losses import WordLoss, with_own_words, with_words_dropped
-from captioning.words import BEGIN, END, PAD, SPECIAL, UNKNOWN, Vocabulary
+from captioning.losses import WordLoss, with_own_words
+from captioning.words import BEGIN, END, PAD, SPECIAL, Vocabulary
 from core import Tensor, nn, optim
 from core import functional as F
 from core.models.backbone import normalised
@@ -112,6 +112,26 @@ def test_class_scores_are_those_of_the_classifier() -> None:
         build_encoder("backbone", class_scores=True)
 
 
+def test_the_small_encoder_has_a_place_every_16_or_8_pixels() -> None:
+    pictures = np.random.default_rng(0).integers(0, 255, (2, 3, 64, 64)).astype(np.uint8)
+    for stride, side in ((16, 4), (8, 8)):
+        encoder = build_encoder("small", width=4, size=64, stride=stride)
+        assert encoder(pictures).shape == (2, encoder.channels, side, side) == (2, 16, side, side)
+
+
+@pytest.mark.parametrize("local, pixels", [(True, 69), (False, 85)])
+def test_a_place_of_the_small_encoder_sees_part_of_the_picture(local: bool, pixels: int) -> None:
+    core.seed(0)
+    encoder = build_encoder("small", width=4, stride=8, local=local).eval()
+    x = Tensor(np.random.default_rng(0).standard_normal((1, 3, 128, 128), np.float32))
+    x.requires_grad_()
+    encoder.maps(x)[:, :, 8, 8].sum().backward()
+    assert x.grad is not None
+    rows = np.flatnonzero(x.grad.numpy().any(axis=(0, 1, 3)))
+    # ReLU and pooling close some of the paths.
+    assert pixels - 16 < rows[-1] - rows[0] + 1 <= pixels
+
+
 def test_attention_is_a_share_of_every_place() -> None:
     net = make("attention").eval()
     with core.no_grad():
@@ -143,7 +163,8 @@ def batch(pictures: int = 4, each: int = 2) -> Batch:
     words = sentences(pictures * each)
     words[1, 4:] = [END, PAD, PAD]
     owner = np.repeat(np.arange(pictures), each)
-    return Batch(words, owner, features(pictures).numpy().astype(np.float16))
+    inputs = features(pictures).numpy().astype(np.float16)
+    return Batch(words, owner, inputs, words[:, :-1])
 
 
 def captioner(name: str, **options: Any) -> Captioner:
@@ -171,7 +192,8 @@ def test_the_first_loss_is_log_vocabulary(name: str, options: dict[str, Any]) ->
     owner = np.arange(32)
     made = captioner("nic")
     made.net.decoder = net
-    loss, _ = WordLoss()(made.net, Batch(words, owner, features(32).numpy()))
+    toys = Batch(words, owner, features(32).numpy(), words[:, :-1])
+    loss, _ = WordLoss()(made.net, toys)
     assert loss.item() == pytest.approx(math.log(2540), rel=0.02)
 
 
@@ -223,24 +245,11 @@ def test_scheduled_sampling_reads_own_words_by_its_share(name: str) -> None:
     untouched = np.isin(truth, (BEGIN, END, PAD))
     for share in (0.0, 0.5, 1.0):
         read = with_own_words(made.net, toys, share, np.random.default_rng(0)).read
-        assert read is not None
         np.testing.assert_array_equal(read[untouched], truth[untouched])
         # Of thirty words about one in thirty is the same by chance.
         changed = (read != truth)[~untouched].mean()
         assert changed == pytest.approx(share * 29 / 30, abs=0.06)
     assert made.net.training
-
-
-def test_word_dropout_hides_words_by_its_share() -> None:
-    toys = batch(pictures=20, each=10)
-    read = with_words_dropped(toys, 0.4, np.random.default_rng(0)).read
-    assert read is not None
-    truth = toys.words[:, :-1]
-    kept = np.isin(truth, (BEGIN, END, PAD))
-    np.testing.assert_array_equal(read[kept], truth[kept])
-    hidden = read == UNKNOWN
-    assert hidden[~kept].mean() == pytest.approx(0.4, abs=0.05)
-    np.testing.assert_array_equal(read[~hidden], truth[~hidden])
 
 
 def test_names_and_options_that_do_not_exist() -> None:
@@ -256,6 +265,8 @@ def test_names_and_options_that_do_not_exist() -> None:
         build_encoder("eye")
     with pytest.raises(ValueError, match="encoder small: width is 0, expected 2 to 256"):
         build_encoder("small", width=0)
+    with pytest.raises(ValueError, match="encoder small: stride is 4, expected 8 or 16"):
+        build_encoder("small", stride=4)
     with pytest.raises(ValueError, match="encoder small does not take the options"):
         build_encoder("small", grid=7)
     with pytest.raises(ValueError, match="no trained weights for encoder 'small'"):

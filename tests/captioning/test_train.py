@@ -142,6 +142,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(
         if recipe.startswith("flickr"):
             train.main(flickr(flickr_root, tmp_path / name, model="nic", **settings))
         else:
+            settings |= {"jitter": 0.5, "encoder_stride": 8, "encoder_local": True}
             train.main(options(recipe, tmp_path / name, encoder_width=4, **settings))
 
     run("whole")
@@ -178,9 +179,14 @@ def test_every_recipe_is_one_that_can_be_built() -> None:
         ({"scheduled_sampling": 2.0}, "--scheduled-sampling is 2.0"),
         ({"average": 0.9}, "captioning keeps the weights of the best epoch"),
         ({"word_dropout": 1.0}, "--word-dropout is 1.0"),
+        ({"jitter": 1.0}, "--jitter is 1.0"),
         ({"min_count": 0}, "--min-count is 0"),
         ({"model": "nic", "even_attention": 1.0}, "--even-attention is 1.0"),
         ({"encoder": "backbone", "augment": "affine"}, "features of backbone are computed once"),
+        (
+            {"encoder": "backbone", "augment": "none", "jitter": 0.5},
+            "--jitter: the features of backbone",
+        ),
         ({"beam": 0}, "--beam is 0"),
         ({"top_k": 5}, "--top-k is 5"),
         ({"temperature": 0.0}, "--temperature is 0.0"),

@@ -66,7 +66,7 @@ def gemm(a: Array, b: Array, out: Array, add: bool, batch: int = 0) -> None:
     if module.__name__ == "cupy":
         blas.gemm(a, b, out, add, batch)
     elif add:
-        out += a @ b
+        out += module.matmul(a, b, out=module.empty(out.shape, out.dtype))
     else:
         module.matmul(a, b, out=out)
 
