@@ -11,12 +11,12 @@ from captioning.published import read_coco, read_flickr8k
 from captioning.words import tokenize
 from core.data.images import Picture, read_image
 from core.data.roots import find
-from core.data.scenes import Scenes
+from core.data.scenes import Scene, Scenes
 from core.data.scenes.text import INVERSE, Description, parse_sentence, write_sentence
 
 NAMES = ("scenes", "flickr8k")
 SPLITS = ("train", "val", "test")
-SCENE_COUNTS = {"train": 8000, "val": 200, "test": 200}
+SCENE_COUNTS = {"train": 12000, "val": 200, "test": 200}
 TEMPLATES = 5
 
 _FLICKR_ORIGIN = "Hodosh, Young and Hockenmaier 2013, Flickr8k (Flickr8k_Dataset, Flickr8k_text)"
@@ -71,24 +71,24 @@ class CaptionData:
 
 
 class SceneWithTruths:
-    """An embedded scene of two digits, and everything true that the templates say of it.
+    """An embedded scene of one or two digits, and what the templates say of it.
 
-    Each of the five templates may begin with either digit, so there are ten sentences; `facts` is
-    what they say. For training there are the five that the scene comes with, which begin with a
-    digit drawn by chance.
+    `captions` are the five sentences that the scene comes with, which begin with a digit drawn by
+    chance; with `all_truths` each of the five templates begins with either of two digits, which
+    makes ten. `facts` is what they say.
     """
 
-    def __init__(self, scenes: Scenes, number: int) -> None:
-        scene = scenes[number]
-        self.id = scene.id
+    def __init__(self, scene: Scene, *, all_truths: bool) -> None:
+        facts = parse_sentence(scene.sentences[0])
+        assert facts is not None
+        self.id = scene.id if facts.other else f"{scene.id}-alone"
         # Kept, for painting it again takes 2 ms.
         self._picture = scene.picture
-        facts = parse_sentence(scene.sentences[0])
-        assert facts is not None and facts.relation is not None and facts.other is not None
         self.facts = facts
         self.captions: Sequence[str] = scene.sentences
-        if scenes.split == "train":
+        if not all_truths:
             return
+        assert facts.relation is not None and facts.other is not None
         turned = Description(facts.other, INVERSE[facts.relation], facts.subject)
         self.captions = tuple(
             write_sentence(one, template)
@@ -106,11 +106,12 @@ def load(
     """The captioned pictures of a split; only the first `count` if given.
 
     `name` is "scenes" (embedded; a digit, its colour and its relation occur together in one split
-    only), "flickr8k" (published splits, dev is val), or the path of a COCO captions file, whose
-    pictures lie beside it or in a folder named as its "file_name" says; every tenth picture of such
-    a file is val, every tenth test. Pictures without a sentence, sentences without a picture and
-    the like are left out and named. Raises ValueError for a broken file or when nothing is left,
-    and FileNotFoundError in one line when files are missing.
+    only; a third of the training scenes show one digit), "flickr8k" (published splits, dev is
+    val), or the path of a COCO captions file, whose pictures lie beside it or in a folder named as
+    its "file_name" says; every tenth picture of such a file is val, every tenth test. Pictures
+    without a sentence, sentences without a picture and the like are left out and named. Raises
+    ValueError for a broken file or when nothing is left, and FileNotFoundError in one line when
+    files are missing.
     """
     if split not in SPLITS:
         raise ValueError(f"{name} has no split {split!r}; expected one of {', '.join(SPLITS)}")
@@ -137,11 +138,15 @@ def _split_files(split: str) -> list[str]:
 
 
 def _scenes(split: str, count: int | None) -> CaptionData:
-    scenes = Scenes(
-        split,  # type: ignore[arg-type]  # checked by load
-        count=SCENE_COUNTS[split] if count is None else count,
-        objects=(2, 2),
-        held_out_combinations=True,
+    count = SCENE_COUNTS[split] if count is None else count
+    training = split == "train"
+    # A digit alone has any colour, and no relation: it tells the one from the other.
+    alone = count // 3 if training else 0
+    several = (
+        Scenes(split, count=count - alone, objects=(2, 2), held_out_combinations=True),  # type: ignore[arg-type]  # checked by load
+        Scenes(split, count=alone, objects=(1, 1), seed=1),  # type: ignore[arg-type]
     )
-    pictures = [SceneWithTruths(scenes, number) for number in range(len(scenes))]
+    pictures = [
+        SceneWithTruths(scene, all_truths=not training) for scenes in several for scene in scenes
+    ]
     return CaptionData("scenes", split, pictures)

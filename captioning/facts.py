@@ -8,23 +8,25 @@ from core.data.scenes.text import INVERSE, Description, parse_sentence
 
 
 def right_parts(sentence: str, facts: Description) -> dict[str, bool]:
-    """Which parts of a sentence are true of a scene of two digits: objects, colours, relation.
+    """Which of objects, colours and relation a sentence says right of a scene of one or two things.
 
     The sentence may begin with either digit; it is compared in the order that suits it better. One
-    that follows no template, or speaks of one digit only, has nothing right.
+    that follows no template, or speaks of another number of digits, has nothing right.
     """
     said = parse_sentence(sentence)
-    if said is None or said.relation is None or said.other is None or facts.other is None:
+    if said is None or (said.other is None) != (facts.other is None):
         return {"objects": False, "colours": False, "relation": False}
-    assert facts.relation is not None
+    if facts.relation is None or facts.other is None:
+        return _compared(said, facts)
     turned = Description(facts.other, INVERSE[facts.relation], facts.subject)
     options = [_compared(said, facts), _compared(said, turned)]
     return max(options, key=lambda parts: (all(parts.values()), sum(parts.values())))
 
 
 def _compared(said: Description, true: Description) -> dict[str, bool]:
-    assert said.other is not None and true.other is not None
-    pairs = (said.subject, true.subject), (said.other, true.other)
+    pairs = [(said.subject, true.subject)]
+    if said.other is not None and true.other is not None:
+        pairs.append((said.other, true.other))
     return {
         "objects": all(a.digit == b.digit for a, b in pairs),
         "colours": all(a.colour == b.colour for a, b in pairs),
