@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import core
 from captioning import decoders, encoders
+from captioning.consensus import agreement
 from captioning.decoders import Decoder
 from captioning.encoders import ClassifierEncoder, Encoder
 from captioning.words import Vocabulary
@@ -36,6 +37,10 @@ class Decoding:
     length_penalty: float = 0.0
     """Rank sentences by their log-probability over length to this power; 0 favours short ones."""
 
+    consensus: float | None = None
+    """Of the beam's sentences, take the one that agrees most with all of them, each weighted by its
+    probability to the power of one over this: 1 asks the likely ones, 6 all."""
+
     max_words: int = MAX_WORDS
     """Most words of a sentence, its end included."""
 
@@ -51,6 +56,10 @@ class Decoding:
                 raise ValueError(f"{flag} is {value}; expected 1 or more")
         if self.temperature is not None and not self.temperature > 0:
             raise ValueError(f"--temperature is {self.temperature}; expected more than 0")
+        if self.consensus is not None and not (self.consensus > 0 and self.temperature is None):
+            raise ValueError(
+                f"--consensus is {self.consensus}; expected more than 0, without --temperature"
+            )
         if self.top_k is not None and (self.top_k < 1 or self.temperature is None):
             raise ValueError(f"--top-k is {self.top_k}; expected 1 or more, with --temperature")
 
@@ -160,10 +169,11 @@ class Captioner:
                 length_penalty=how.length_penalty,
             )
         for sentences in found:
-            yield [
+            captions = [
                 Caption(tuple(self.vocabulary.decode(one.words)), one.log_probability)
                 for one in sentences
             ]
+            yield captions if how.consensus is None else _agreed(captions, how.consensus)
 
     def prepare(self, pictures: Sequence[Picture]) -> NDArray[np.uint8]:
         """Pictures (H, W, 3) of any size as the encoder takes them: (N, 3, size, size)."""
@@ -267,6 +277,13 @@ class Captioner:
         decoder = decoders.build(architecture, len(vocabulary), channels=eyes.channels, **options)
         net = CaptionNet(decoder, eyes, frozen=frozen)
         return cls(net, vocabulary, architecture, encoder, options, encoder_options, data)
+
+
+def _agreed(captions: list[Caption], temperature: float) -> list[Caption]:
+    scores = agreement(
+        [one.words for one in captions], [one.log_probability for one in captions], temperature
+    )
+    return [captions[place] for place in np.argsort(-scores, kind="stable")]
 
 
 def load_captioner(

@@ -1,4 +1,4 @@
-"""Try beam widths and length penalties on the validation split."""
+"""Try beam widths, length penalties and consensus on the validation split."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from captioning.features import inputs_of
 from core.cli import CommonOptions, resolve_device, run_command
 from core.training.run import Run
 
+_CHOSEN = ("beam", "length_penalty", "consensus")
 _SHOWN = ("BLEU-1", "BLEU-4", "METEOR (exact, stem)", "CIDEr-D")
 
 
@@ -28,6 +29,9 @@ class Options(CommonOptions):
 
     length_penalties: tuple[float, ...] = (0.0, 0.5, 0.7, 1.0)
     """Length penalties to try."""
+
+    consensus: tuple[float, ...] = ()
+    """Values of --consensus to try, besides none."""
 
     by: str = "BLEU-4"
     """The figure that decides."""
@@ -49,11 +53,12 @@ class Options(CommonOptions):
 def main(options: Options) -> dict[str, Any]:
     """Score each setting, and write all to the run folder, the best first."""
     settings = [
-        Decoding(beam=beam, length_penalty=penalty)
+        Decoding(beam=beam, length_penalty=penalty, consensus=consensus)
         for beam in options.beams
         for penalty in options.length_penalties
-        # Of one sentence to choose from, the penalty changes nothing.
-        if beam > 1 or penalty == options.length_penalties[0]
+        for consensus in (None, *options.consensus)
+        # Of one sentence to choose from, they change nothing.
+        if beam > 1 or (penalty == options.length_penalties[0] and consensus is None)
     ]
     data = load(options.data, "val", count=options.count, data_root=options.data_root)
     captioner = load_captioner(options.data, options.weights, data_root=options.data_root)
@@ -65,10 +70,11 @@ def main(options: Options) -> dict[str, Any]:
         figures = judge(captioner, data, inputs, setting).figures
         if options.by not in figures:
             raise ValueError(f"--by {options.by!r} is none of {', '.join(figures)}")
-        chosen = {"beam": setting.beam, "length_penalty": setting.length_penalty}
+        chosen = {name: getattr(setting, name) for name in _CHOSEN}
         tried.append({**chosen, **figures})
         shown = ", ".join(f"{name} {figures[name]:.3f}" for name in _SHOWN)
-        print(f"beam {setting.beam}, length penalty {setting.length_penalty}: {shown}", flush=True)
+        how = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in chosen.items())
+        print(f"{how}: {shown}", flush=True)
     tried.sort(key=lambda one: -one[options.by])
     return run.finish({"data": data.name, "split": "val", "best": tried[0], "tried": tried})
 

@@ -299,15 +299,20 @@ def test_search_tries_every_setting_on_the_validation_split(
     weights_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = search.Options(
-        weights=weights_file, out=tmp_path / "out", beams=(1, 3), length_penalties=(0.0, 1.0)
+        weights=weights_file,
+        out=tmp_path / "out",
+        beams=(1, 3),
+        length_penalties=(0.0, 1.0),
+        consensus=(6.0,),
     )
     summary = search.main(settings)
     assert summary["split"] == "val"
-    tried = {(one["beam"], one["length_penalty"]) for one in summary["tried"]}
-    assert tried == {(1, 0.0), (3, 0.0), (3, 1.0)}
+    tried = {(one["beam"], one["length_penalty"], one["consensus"]) for one in summary["tried"]}
+    beams = {(3, penalty, consensus) for penalty in (0.0, 1.0) for consensus in (None, 6.0)}
+    assert tried == {(1, 0.0, None), *beams}
     best = max(one["BLEU-4"] for one in summary["tried"])
     assert summary["best"]["BLEU-4"] == best
-    assert "beam 3, length penalty 1.0: BLEU-1" in capsys.readouterr().out
+    assert "beam 3, length penalty 1.0, consensus 6.0: BLEU-1" in capsys.readouterr().out
     with pytest.raises(ValueError, match="--by 'SPICE' is none of BLEU-1"):
         search.main(search.Options(weights=weights_file, out=tmp_path / "b", by="SPICE"))
     with pytest.raises(ValueError, match="expected one or more of each"):
