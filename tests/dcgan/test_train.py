@@ -232,6 +232,7 @@ def test_discriminator_features_classify(make_artist: MakeArtist) -> None:
     assert found.shape == (7, 16 * (4 + 8))
     figures = classify(artist, data.subset(range(400)), test)
     assert figures["accuracy"] > 0.6 and figures["features"] == 192
+    assert figures["pixels_accuracy"] > 0.8 and figures["pixels_features"] == 256
     with pytest.raises(ValueError, match="a discriminator that is not told the class"):
         discriminator_features(make_artist(classes=10), data.images)
 
