@@ -71,7 +71,7 @@ def _batch_norm(
 ) -> Tensor:
     name = "batch_norm"
     x, w, b = _operands(name, input, weight, bias)
-    s = _shortcut(name, shortcut, x)
+    s = _shortcut(f"{name}_relu", shortcut, x)
     running = _running(name, x, *stats)
     k, channels = kernels.of(x.data), x.shape[1]
     factor = None if w is None else w.data
@@ -92,14 +92,13 @@ def _batch_norm(
     needs = requires_grad(x, w, b, s)
     a = x.data if needs[1] or (training and needs[0]) else None
     result = y if relu else None
-    joined = s is not None
     affine = next((t.dtype for t in (w, b) if t is not None), x.dtype)
 
     def backward(gy: Array) -> tuple[Array | None, ...]:
         k = kernels.of(gy)
         gx = gw = gb = None
         kept = result
-        if joined:  # which needs what passes the ReLU by itself
+        if needs[3]:  # the shortcut's gradient is what passes the ReLU
             gy, kept = k.relu_backward(gy, result), None
         if a is not None:
             wanted = (training and needs[0], needs[1], needs[2])

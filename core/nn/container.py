@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol, Self, TypeGuard
+from typing import Any, Self
 
 from core import functional as F
 from core.nn.activation import ReLU
@@ -86,8 +86,8 @@ def chain(input: Any, *modules: Module) -> Any:
     """What `Sequential(*modules)` computes, for modules that have their names elsewhere."""
     waiting: Module | None = None
     for module in modules:
-        if waiting is not None and _fuses(waiting, module):
-            input, waiting = waiting.forward_relu(input), None
+        if waiting is not None and _fuses(waiting, module, "forward_relu"):
+            input, waiting = waiting.forward_relu(input), None  # type: ignore[attr-defined]
             module.show_output(input)
             continue
         if waiting is not None:
@@ -97,34 +97,37 @@ def chain(input: Any, *modules: Module) -> Any:
 
 
 def join(input: Any, norm: Module, shortcut: Any, relu: Module) -> Any:
-    """`relu(norm(input) + shortcut)`, the end of a residual block, as one node where it may be."""
-    if _fuses(norm, relu) and isinstance(norm, BatchNorm2d):
-        output = norm.forward_relu(input, shortcut)
+    """`relu(norm(input) + shortcut)`, the end of a residual block.
+
+    One node where `norm` is a batch normalisation, `relu` a ReLU, and the shortcut is as the input;
+    hooks that would see what is between switch it off, as in `Sequential`.
+    """
+    if (
+        isinstance(norm, BatchNorm2d)
+        and _fuses(norm, relu, "forward_add_relu")
+        and isinstance(shortcut, Tensor)
+        and (shortcut.shape, shortcut.dtype) == (input.shape, input.dtype)
+    ):
+        output = norm.forward_add_relu(input, shortcut)
         relu.show_output(output)
         return output
     return relu(norm(input) + shortcut)
 
 
-class _Fusable(Protocol):
-    """A module that can run together with the ReLU behind it."""
-
-    def forward_relu(self, input: Any) -> Tensor: ...
-
-
-def _fuses(module: Module, following: Module) -> TypeGuard[_Fusable]:
-    """Whether the two may run as `module.forward_relu`."""
+def _fuses(module: Module, following: Module, method: str) -> bool:
+    """Whether the two may run as this method of `module`."""
     return (
         type(following) is ReLU
-        and _defines_both(type(module))
+        and _defines_both(type(module), method)
         # What is between the two is never there to be shown.
         and not (module._forward_hooks or module._output_hooks or following._forward_hooks)
     )
 
 
-def _defines_both(kind: type[Module]) -> bool:
-    """Whether `forward_relu` goes with the `forward` in use, and not with an overridden one."""
+def _defines_both(kind: type[Module], method: str) -> bool:
+    """Whether `method` goes with the `forward` in use, and not with an overridden one."""
     owner = next(base for base in kind.__mro__ if "forward" in vars(base))
-    return "forward_relu" in vars(owner)
+    return method in vars(owner)
 
 
 class ModuleList(_Numbered):
@@ -174,8 +177,9 @@ class ModuleDict(Module):
 class Residual(Module):
     """activation(body(x) + shortcut(x)) (He et al. 2016, figure 2).
 
-    Without `shortcut` x itself is added, without `activation` nothing follows. Raises ValueError
-    when the two sums have different shapes.
+    A batch normalisation at the body's end, the sum and a ReLU run as one node (`join`). Without
+    `shortcut` x itself is added, without `activation` nothing follows. Raises ValueError when the
+    two sums have different shapes.
     """
 
     def __init__(

@@ -76,8 +76,14 @@ class _BatchNorm(Module):
     def forward(self, input: Any) -> Tensor:
         return F.batch_norm(input, *self._arguments(input))
 
-    def forward_relu(self, input: Any, shortcut: Any = None) -> Tensor:
-        """`relu(forward(input) + shortcut)` as one node."""
+    def forward_relu(self, input: Any) -> Tensor:
+        """`relu(forward(input))` as one node."""
+        return F.batch_norm_relu(input, *self._arguments(input))
+
+    def forward_add_relu(self, input: Any, shortcut: Tensor) -> Tensor:
+        """`relu(forward(input) + shortcut)` as one node, for a shortcut of the input's shape and
+        dtype.
+        """
         return F.batch_norm_relu(input, *self._arguments(input), shortcut=shortcut)
 
     def _arguments(self, input: Any) -> tuple[Any, Any, Any, Any, bool, float, float]:

@@ -83,7 +83,9 @@ def test_fused_relu_is_the_composition() -> None:
 
 def test_a_shortcut_must_be_as_the_input() -> None:
     x = values(3, 4, 5, 2)
-    with pytest.raises(ValueError, match=r"shortcut has shape \(3, 4, 5, 1\), expected \(3, 4"):
+    with pytest.raises(
+        ValueError, match=r"batch_norm_relu: shortcut has shape \(3, 4, 5, 1\), expected \(3, 4"
+    ):
         F.batch_norm_relu(x, None, None, training=True, shortcut=x[..., :1])
     with pytest.raises(TypeError, match="shortcut has dtype float32, expected float64"):
         F.batch_norm_relu(x, None, None, training=True, shortcut=x.astype(np.float32))

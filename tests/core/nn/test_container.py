@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import core
+from core import amp, nn
 from core import functional as F
-from core import nn
 from core.tensor import Tensor
 from tests.core.nn.peer import agree, values
 
@@ -107,6 +107,39 @@ def test_the_end_of_a_residual_block_is_one_node(training: bool) -> None:
         assert ours.grad is not None
         assert theirs.grad is not None
         np.testing.assert_allclose(ours.grad.numpy(), theirs.grad.numpy(), rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("shortcut", [np.ones((2, 3, 1, 1)), np.ones((2, 3, 4, 4), np.float32)])
+def test_a_shortcut_unlike_the_input_is_added_as_it_is(shortcut: np.ndarray) -> None:
+    norm, relu, x = nn.BatchNorm2d(3).double(), nn.ReLU(), Tensor(values(2, 3, 4, 4))
+    y = nn.join(x, norm, Tensor(shortcut), relu)
+    expected = np.maximum(norm(x).numpy() + shortcut, 0)
+    np.testing.assert_allclose(y.numpy(), expected, rtol=1e-12)
+
+
+def test_a_norm_of_ones_own_is_called() -> None:
+    class Doubled(nn.BatchNorm2d):
+        def forward(self, input: Any) -> Tensor:
+            return 2 * super().forward(input)
+
+        def forward_relu(self, input: Any) -> Tensor:
+            return F.relu(self.forward(input))
+
+    x = Tensor(values(2, 3, 4, 4))
+    y = nn.join(x, Doubled(3).double(), x, nn.ReLU())
+    expected = np.maximum(2 * nn.BatchNorm2d(3).double()(x).numpy() + x.numpy(), 0)
+    np.testing.assert_allclose(y.numpy(), expected, rtol=1e-12)
+
+
+def test_a_residual_module_in_16_bits_takes_a_float32_input() -> None:
+    body = nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2))
+    block = nn.Residual(body, activation=nn.ReLU())
+    x = Tensor(values(3, 2, 4, 4).astype(np.float32))
+    expected = block(x).numpy()
+    with amp.autocast("float16"):
+        y = block(x)
+        assert operations(nn.join(body[0](x), body[1], body[0](x), nn.ReLU()))
+    np.testing.assert_allclose(y.numpy(), expected, atol=0.05)
 
 
 def test_a_residual_module_ends_in_one_node() -> None:
