@@ -224,13 +224,18 @@ def test_real_pictures_are_at_the_floor() -> None:
     assert measure(noisy, data, 300)["distance_over_floor"] > 20
 
 
-def test_discriminator_features_classify(make_artist: MakeArtist) -> None:
+def test_discriminator_features_classify(
+    make_artist: MakeArtist, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dcgan.svm._SEARCHED", 150)
     artist = make_artist(size=16, width=4)
     data, test = (load("digits", split, 16) for split in ("train", "test"))
     found = discriminator_features(artist, data.images[:7])
     # Two layers of 4 and 8 channels, at 4x4 places each.
     assert found.shape == (7, 16 * (4 + 8))
-    figures = classify(artist, data.subset(range(400)), test)
+    # Sorted by class, as folders of pictures are.
+    order = np.argsort(data.labels[:400], kind="stable")
+    figures = classify(artist, data.subset(order), test)
     assert figures["accuracy"] > 0.6 and figures["features"] == 192
     assert figures["pixels_accuracy"] > 0.8 and figures["pixels_features"] == 256
     with pytest.raises(ValueError, match="a discriminator that is not told the class"):
