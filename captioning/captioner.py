@@ -39,7 +39,8 @@ class Decoding:
 
     consensus: float | None = None
     """Of the beam's sentences, take the one that agrees most with all of them, each weighted by its
-    probability to the power of one over this: 1 asks the likely ones, 6 all."""
+    probability to the power of one over this: near 0 the likeliest alone counts, 10 nearly all
+    alike."""
 
     max_words: int = MAX_WORDS
     """Most words of a sentence, its end included."""
@@ -56,9 +57,11 @@ class Decoding:
                 raise ValueError(f"{flag} is {value}; expected 1 or more")
         if self.temperature is not None and not self.temperature > 0:
             raise ValueError(f"--temperature is {self.temperature}; expected more than 0")
-        if self.consensus is not None and not (self.consensus > 0 and self.temperature is None):
+        drawn = self.temperature is not None
+        if self.consensus is not None and (self.consensus < 0.01 or self.beam == 1 or drawn):
             raise ValueError(
-                f"--consensus is {self.consensus}; expected more than 0, without --temperature"
+                f"--consensus is {self.consensus}; expected 0.01 or more, with a beam of two or "
+                "more and without --temperature"
             )
         if self.top_k is not None and (self.top_k < 1 or self.temperature is None):
             raise ValueError(f"--top-k is {self.top_k}; expected 1 or more, with --temperature")

@@ -28,16 +28,19 @@ class Changed:
         self._hidden = recipe.word_dropout
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        if self._hidden:
+            # Before the pictures, whose numbers would otherwise hide the same words again.
+            batch = with_words_dropped(batch, self._hidden, draws)
         if self._change is not None:
             # A picture takes the random numbers of its first sentence.
             _, first = np.unique(batch.owner, return_index=True)
             changed = self._change(augment.Batch(batch.inputs), draws.rows(first))
             batch = batch._replace(inputs=changed.images)
-        return with_words_dropped(batch, self._hidden, draws) if self._hidden else batch
+        return batch
 
 
 def with_words_dropped(batch: Batch, share: float, draws: Draws) -> Batch:
-    """The batch with `read`: each word after BEGIN is UNKNOWN with probability `share`.
+    """The batch, of whose `read` each word after BEGIN is UNKNOWN with probability `share`.
 
     Word dropout (Bowman et al. 2016, section 3.1.2): the next word has to be found in the picture,
     for the words before it, which tell what is usual, may be missing.

@@ -103,7 +103,7 @@ class SceneWithTruths:
 def load(
     name: str, split: str, *, count: int | None = None, data_root: Path | None = None
 ) -> CaptionData:
-    """The captioned pictures of a split; only the first `count` if given.
+    """The captioned pictures of a split; only so many of them with `count`.
 
     `name` is "scenes" (embedded; a digit, its colour and its relation occur together in one split
     only; a third of the training scenes show one digit), "flickr8k" (published splits, dev is

@@ -65,24 +65,17 @@ class Encoder(nn.Module):
 
 
 class SmallEncoder(Encoder):
-    """Convolutions with batch norm down to `stride` 16 or 8, residual blocks at strides 4 and 8.
+    """Convolutions with batch norm down to stride 16, residual blocks at strides 4 and 8.
 
     For pictures of 128 pixels and things of 40: (N, 3, 128, 128) to (N, 4 width, 8, 8). Half way,
     each place is told its row and column (Liu et al. 2018, "CoordConv"), for a sentence says where
     things are. With the default 1.0 million parameters, drawn as by He et al. 2015.
-
-    With `local` both residual blocks are at stride 4, and a 1x1 convolution at stride 8: there a
-    place sees 69 pixels, one thing, instead of 85, two things that attention cannot tell apart.
     """
 
     places: Tensor
 
-    def __init__(
-        self, *, width: int = 48, size: int = 128, stride: int = 16, local: bool = False
-    ) -> None:
+    def __init__(self, *, width: int = 48, size: int = 128) -> None:
         super().__init__()
-        if stride not in (8, 16):
-            raise ValueError(f"encoder small: stride is {stride}, expected 8 or 16")
         self.size = size
         self.channels = 4 * width
         self.near = nn.Sequential(
@@ -91,13 +84,12 @@ class SmallEncoder(Encoder):
             nn.MaxPool2d(2),
             *_convolution(width, 2 * width),
             _residual(2 * width),
-            *([_residual(2 * width)] if local else []),
             nn.MaxPool2d(2),
         )
         self.far = nn.Sequential(
             *_convolution(2 * width + 2, 4 * width),
-            *(_convolution(4 * width, 4 * width, size=1) if local else [_residual(4 * width)]),
-            *([nn.MaxPool2d(2)] if stride == 16 else []),
+            _residual(4 * width),
+            nn.MaxPool2d(2),
         )
         # Row and column of each place, from -1 to 1: (1, 2, side, side).
         axis = np.linspace(-1, 1, (size + 1) // 2 // 4, dtype=np.float32)
@@ -111,9 +103,9 @@ class SmallEncoder(Encoder):
         return self.far(F.cat([near, places], 1))
 
 
-def _convolution(inputs: int, outputs: int, stride: int = 1, size: int = 3) -> list[nn.Module]:
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
     return [
-        nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False),
+        nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU(),
     ]

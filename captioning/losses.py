@@ -45,7 +45,7 @@ class WordLoss:
 
 
 def with_own_words(net: CaptionNet, batch: Batch, share: float, rng: np.random.Generator) -> Batch:
-    """The batch with `read`: each word after BEGIN is the network's own with probability `share`.
+    """The batch, of whose `read` each word after BEGIN is, by `share`, the network's own.
 
     Scheduled sampling (Bengio et al. 2015): its word is drawn by the probabilities that it gives
     after the words read so far. No gradient flows through the choice, so that the words can be

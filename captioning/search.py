@@ -19,7 +19,8 @@ _SHOWN = ("BLEU-1", "BLEU-4", "METEOR (exact, stem)", "CIDEr-D")
 
 @dataclass(frozen=True, kw_only=True)
 class Options(CommonOptions):
-    """Score a network with every beam width and length penalty; the test split stays unseen."""
+    """Score a network with every beam width, length penalty and consensus; the test split stays
+    unseen."""
 
     data: str = "scenes"
     """scenes (embedded), flickr8k, or the path of a COCO captions file (.json)."""
@@ -46,6 +47,8 @@ class Options(CommonOptions):
         super().__post_init__()
         if not self.beams or not self.length_penalties:
             raise ValueError("--beams and --length-penalties: expected one or more of each")
+        for consensus in self.consensus:
+            Decoding(beam=max(self.beams), consensus=consensus)
         if self.count is not None and self.count < 1:
             raise ValueError(f"--count is {self.count}; expected 1 or more")
 

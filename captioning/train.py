@@ -207,7 +207,7 @@ def _trainer(
         forward=taught,
         evaluate=figures,
         # Its own words are drawn on the host.
-        graph=not options.scheduled_sampling,
+        graph=not (options.scheduled_sampling or options.frozen),
         # Whether a sentence is true counts more than how it is put, where that is known.
         monitor="all_right" if data.name == "scenes" else "BLEU-4",
         schedule=assemble.schedule(options, optimizer, len(batches)),

@@ -1,4 +1,4 @@
-"""What the loader changes: pictures of a batch, and the words that are read and asked for."""
+"""What the loader changes: pictures of a batch, and the words that are read."""
 
 from __future__ import annotations
 
@@ -72,3 +72,11 @@ def test_word_dropout_hides_words_by_its_share() -> None:
     hidden = read == UNKNOWN
     assert hidden[~kept].mean() == pytest.approx(0.4, abs=0.05)
     np.testing.assert_array_equal(read[~hidden], truth[~hidden])
+
+
+def test_words_and_pictures_take_different_random_numbers() -> None:
+    toys = batch()
+    both, words = (changed(toys, augment=how, word_dropout=0.4) for how in ("affine", "none"))
+    np.testing.assert_array_equal(both.read, words.read)
+    pictures = changed(toys, augment="affine")
+    assert (both.inputs != pictures.inputs).any(axis=(1, 2, 3)).all()

@@ -44,7 +44,15 @@ def test_a_captioner_reorders_its_beam() -> None:
         assert (np.diff(scores) <= 1e-12).all()
 
 
-@pytest.mark.parametrize("given", [{"consensus": 0.0}, {"consensus": 2.0, "temperature": 1.0}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"consensus": 0.0},
+        {"consensus": 1e-320},
+        {"consensus": 2.0, "temperature": 1.0},
+        {"consensus": 2.0, "beam": 1},
+    ],
+)
 def test_a_consensus_needs_a_positive_number_and_a_beam(given: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="--consensus is"):
         Decoding(**given)  # type: ignore[arg-type]

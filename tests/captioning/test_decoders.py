@@ -112,24 +112,10 @@ def test_class_scores_are_those_of_the_classifier() -> None:
         build_encoder("backbone", class_scores=True)
 
 
-def test_the_small_encoder_has_a_place_every_16_or_8_pixels() -> None:
+def test_the_small_encoder_has_a_place_every_16_pixels() -> None:
     pictures = np.random.default_rng(0).integers(0, 255, (2, 3, 64, 64)).astype(np.uint8)
-    for stride, side in ((16, 4), (8, 8)):
-        encoder = build_encoder("small", width=4, size=64, stride=stride)
-        assert encoder(pictures).shape == (2, encoder.channels, side, side) == (2, 16, side, side)
-
-
-@pytest.mark.parametrize("local, pixels", [(True, 69), (False, 85)])
-def test_a_place_of_the_small_encoder_sees_part_of_the_picture(local: bool, pixels: int) -> None:
-    core.seed(0)
-    encoder = build_encoder("small", width=4, stride=8, local=local).eval()
-    x = Tensor(np.random.default_rng(0).standard_normal((1, 3, 128, 128), np.float32))
-    x.requires_grad_()
-    encoder.maps(x)[:, :, 8, 8].sum().backward()
-    assert x.grad is not None
-    rows = np.flatnonzero(x.grad.numpy().any(axis=(0, 1, 3)))
-    # ReLU and pooling close some of the paths.
-    assert pixels - 16 < rows[-1] - rows[0] + 1 <= pixels
+    encoder = build_encoder("small", width=4, size=64)
+    assert encoder(pictures).shape == (2, encoder.channels, 4, 4) == (2, 16, 4, 4)
 
 
 def test_attention_is_a_share_of_every_place() -> None:

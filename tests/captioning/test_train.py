@@ -142,7 +142,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(
         if recipe.startswith("flickr"):
             train.main(flickr(flickr_root, tmp_path / name, model="nic", **settings))
         else:
-            settings |= {"jitter": 0.5, "encoder_stride": 8, "encoder_local": True}
+            settings |= {"jitter": 0.5}
             train.main(options(recipe, tmp_path / name, encoder_width=4, **settings))
 
     run("whole")
