@@ -251,8 +251,6 @@ def test_names_and_options_that_do_not_exist() -> None:
         build_encoder("eye")
     with pytest.raises(ValueError, match="encoder small: width is 0, expected 2 to 256"):
         build_encoder("small", width=0)
-    with pytest.raises(ValueError, match="encoder small: stride is 4, expected 8 or 16"):
-        build_encoder("small", stride=4)
     with pytest.raises(ValueError, match="encoder small does not take the options"):
         build_encoder("small", grid=7)
     with pytest.raises(ValueError, match="no trained weights for encoder 'small'"):

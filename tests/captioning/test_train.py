@@ -179,7 +179,7 @@ def test_every_recipe_is_one_that_can_be_built() -> None:
         ({"scheduled_sampling": 2.0}, "--scheduled-sampling is 2.0"),
         ({"average": 0.9}, "captioning keeps the weights of the best epoch"),
         ({"word_dropout": 1.0}, "--word-dropout is 1.0"),
-        ({"jitter": 1.0}, "--jitter is 1.0"),
+        ({"jitter": 1.5}, "--jitter is 1.5"),
         ({"min_count": 0}, "--min-count is 0"),
         ({"model": "nic", "even_attention": 1.0}, "--even-attention is 1.0"),
         ({"encoder": "backbone", "augment": "affine"}, "features of backbone are computed once"),
