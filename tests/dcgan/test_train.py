@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.svm import LinearSVC
 
 import core
 from core import recipes
@@ -23,7 +24,7 @@ from dcgan.data import fitted, load, to_network, to_pictures
 from dcgan.evaluate import measure
 from dcgan.metrics import diversity
 from dcgan.recipes import RECIPES, Recipe
-from dcgan.svm import classify, discriminator_features
+from dcgan.svm import _fitted, _right, classify, discriminator_features
 from dcgan.training import Duel, worries
 from tests.dcgan.conftest import MakeArtist
 
@@ -240,6 +241,20 @@ def test_discriminator_features_classify(
     assert figures["pixels_accuracy"] > 0.8 and figures["pixels_features"] == 256
     with pytest.raises(ValueError, match="a discriminator that is not told the class"):
         discriminator_features(make_artist(classes=10), data.images)
+
+
+def test_the_svm_is_scikit_learns() -> None:
+    train, test = (load("digits", split, 16) for split in ("train", "test"))
+    known, new = (
+        data.images.reshape(len(data), -1).astype(np.float32) * np.float32(1 / 255)
+        for data in (train, test)
+    )
+    found = _fitted(known, train.labels, 0.01)
+    # Its bias is held back as well, unless the column behind it is large.
+    model = LinearSVC(dual=False, C=0.01, intercept_scaling=100, tol=1e-6)
+    model.fit(known, train.labels)
+    assert np.abs(found[:, :-1] - model.coef_).max() < 0.02 * np.abs(model.coef_).max()
+    assert _right(found, new, test.labels) == pytest.approx(model.score(new, test.labels), abs=0.01)
 
 
 # ------------------------------------------------------------------------------- weights
