@@ -47,9 +47,14 @@ def classify(artist: Artist, train: ArrayDataset, test: ArrayDataset) -> dict[st
 def _accuracy(
     known: NDArray[np.float32], labels: NDArray[Any], new: NDArray[np.float32], truth: NDArray[Any]
 ) -> dict[str, Any]:
-    """Of an SVM whose C is the best of three on folds of a sample of the known pictures."""
+    """Of an SVM whose C is the best of three on folds of a sample of the known pictures.
+
+    Features are standardised where they lie: those of CIFAR-10 take 1.4 GB.
+    """
     mean, deviation = known.mean(axis=0), known.std(axis=0) + np.float32(1e-6)
-    known, new = (known - mean) / deviation, (new - mean) / deviation
+    for features in (known, new):
+        features -= mean
+        features /= deviation
     some = np.random.default_rng(0).permutation(len(known))[:_SEARCHED]
     chances = {c: _across_folds(known[some], labels[some], c) for c in PENALTIES}
     best = max(PENALTIES, key=lambda c: chances[c])
