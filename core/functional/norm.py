@@ -50,7 +50,8 @@ def batch_norm_relu(
 ) -> Tensor:
     """`relu(batch_norm(...) + shortcut)` as one node, which keeps one result instead of three.
 
-    `shortcut`, if any, has the input's shape and dtype (ValueError, TypeError).
+    As `batch_norm`; `shortcut`, if any, has the input's shape (else ValueError) and dtype (else
+    TypeError). The end of a residual block (He et al. 2016, figure 2).
     """
     stats = (running_mean, running_var)
     return _batch_norm(

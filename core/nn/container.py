@@ -97,8 +97,9 @@ def chain(input: Any, *modules: Module) -> Any:
 
 
 def join(input: Any, norm: Module, shortcut: Any, relu: Module) -> Any:
-    """`relu(norm(input) + shortcut)`, the end of a residual block.
+    """`relu(norm(input) + shortcut)`, the end of a residual block (He et al. 2016, figure 2).
 
+    input (N, C, H, W) and shortcut of one shape give that shape.
     One node where `norm` is a batch normalisation, `relu` a ReLU, and the shortcut is as the input;
     hooks that would see what is between switch it off, as in `Sequential`.
     """
