@@ -17,6 +17,7 @@ from core import functional as F
 from core.nn import init
 
 Cell = Literal["lstm", "gru", "rnn"]
+Attend = Literal["before", "after"]
 State = tuple[Tensor, ...]
 
 _CELLS: Mapping[str, Any] = MappingProxyType({"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN})
@@ -143,6 +144,11 @@ class SoftAttention(Decoder):
     v . tanh(W a_i + U h) (equations 4 to 6), a gate on what is seen (4.2.1), and a deep output
     layer (equation 7) that sees word, state and picture. What is seen, if it has more channels than
     the state, is brought to its width by one layer first.
+
+    `attend` "before" is the paper's: where to look is asked of the state that has not read the
+    word. "after" asks the state that has (Lu et al. 2017, "Knowing when to look", figure 2), so
+    that after "red" it looks at what is red; the cell reads what was seen one word earlier (Luong
+    et al. 2015, section 3.3).
     """
 
     def __init__(
@@ -153,11 +159,14 @@ class SoftAttention(Decoder):
         width: int = 512,
         cell: Cell = "lstm",
         attention: int = 256,
+        attend: Attend = "before",
         dropout: float = 0.5,
     ) -> None:
         seen = min(channels, width)
         super().__init__(vocabulary, width=width, inputs=width + seen, cell=cell, dropout=dropout)
         self.narrow = nn.Linear(channels, width, bias=False) if channels > width else None
+        self.attend = attend
+        self.seen = seen
         self.states = 2 if cell == "lstm" else 1
         self.start = nn.Linear(channels, width * self.states)
         self.of_places = nn.Linear(channels, attention)
@@ -171,12 +180,11 @@ class SoftAttention(Decoder):
         embedded = self.dropout(self.embedded(words))
         outputs, seen, weights = [], [], []
         for t in range(embedded.shape[1]):
-            context, at = self._attend(state, memory)
-            output, state = self.advance(F.cat([embedded[:, t], context], 1).unsqueeze(1), state)
+            output, context, at, state = self._read(embedded[:, t], state, memory)
             outputs.append(output)
             seen.append(context)
             weights.append(at)
-        logits = self._logits(embedded, F.cat(outputs, 1), F.stack(seen, 1))
+        logits = self._logits(embedded, F.stack(outputs, 1), F.stack(seen, 1))
         return Written(logits, F.stack(weights, 1))
 
     def look(self, features: Tensor) -> State:
@@ -184,13 +192,29 @@ class SoftAttention(Decoder):
         return places, self.of_places(places)
 
     def first(self, features: Tensor) -> State:
-        return F.chunk(F.tanh(self.start(F.mean(features, (2, 3)))), self.states, 1)
+        state = F.chunk(F.tanh(self.start(F.mean(features, (2, 3)))), self.states, 1)
+        if self.attend == "before":
+            return state
+        zeros = dev.array_module(features.data).zeros((len(features), self.seen), features.dtype)
+        return (*state, Tensor(zeros))
 
     def step(self, words: Any, state: State, memory: State) -> tuple[Tensor, State, Tensor | None]:
         embedded = self.embedded(words)
+        output, context, at, state = self._read(embedded, state, memory)
+        return self._logits(embedded, output, context), state, at
+
+    def _read(
+        self, embedded: Tensor, state: State, memory: State
+    ) -> tuple[Tensor, Tensor, Tensor, State]:
+        """One word: the cell's output, what is seen, the weight of each place, the new state."""
+        if self.attend == "before":
+            context, at = self._attend(state, memory)
+            output, state = self.advance(F.cat([embedded, context], 1).unsqueeze(1), state)
+            return output[:, 0], context, at, state
+        *state_of_cell, seen = state
+        output, state = self.advance(F.cat([embedded, seen], 1).unsqueeze(1), tuple(state_of_cell))
         context, at = self._attend(state, memory)
-        outputs, state = self.advance(F.cat([embedded, context], 1).unsqueeze(1), state)
-        return self._logits(embedded, outputs[:, 0], context), state, at
+        return output[:, 0], context, at, (*state, context)
 
     def _attend(self, state: State, memory: State) -> tuple[Tensor, Tensor]:
         """What is seen from a state, and the weight of each place (N, h w)."""
@@ -227,7 +251,11 @@ def build(name: str, vocabulary: int, *, channels: int, **options: Any) -> Decod
         value = options.get(option, 1)
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _LARGEST:
             raise ValueError(f"model {name}: {option} is {value}, expected 1 to {_LARGEST}")
-    for option, known in (("cell", tuple(_CELLS)), ("image", ("input", "state"))):
+    for option, known in (
+        ("cell", tuple(_CELLS)),
+        ("image", ("input", "state")),
+        ("attend", ("before", "after")),
+    ):
         if options.get(option, known[0]) not in known:
             raise ValueError(
                 f"model {name}: {option} is {options[option]!r}, expected {' or '.join(known)}"

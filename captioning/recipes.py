@@ -48,6 +48,10 @@ class Recipe(Optimisation):
     image: Literal["input", "state"] = "input"
     """How nic is shown the picture: as the input before the first word, or as the first state."""
 
+    attend: Literal["before", "after"] = "before"
+    """Whether attention asks where to look before a word is read (Xu et al. 2015) or after it
+    (Lu et al. 2017)."""
+
     dropout: float = 0.5
     """Probability of dropout on embeddings and outputs."""
 
@@ -110,7 +114,9 @@ class Recipe(Optimisation):
     def network_options(self) -> dict[str, Any]:
         """What the recipe says of the decoder's settings."""
         options: dict[str, Any] = {"width": self.width, "cell": self.cell, "dropout": self.dropout}
-        return {**options, "image": self.image} if self.model == "nic" else options
+        if self.model == "nic":
+            return {**options, "image": self.image}
+        return {**options, "attend": self.attend}
 
     def encoder_options(self) -> dict[str, Any]:
         """What the recipe says of the encoder's settings."""
@@ -130,6 +136,7 @@ _SCENES = Recipe(
     schedule="one-cycle",
     weight_decay=0.01,
     width=256,
+    attend="after",
     dropout=0.2,
     word_dropout=0.2,
     augment="affine",

@@ -43,7 +43,8 @@ def make(name: str, **options: Any) -> Decoder:
 KINDS = [
     *[("nic", {"cell": cell, "image": image})
       for cell in ("lstm", "gru", "rnn") for image in ("input", "state")],
-    *[("attention", {"cell": cell}) for cell in ("lstm", "gru", "rnn")],
+    *[("attention", {"cell": cell, "attend": attend})
+      for cell in ("lstm", "gru", "rnn") for attend in ("before", "after")],
 ]  # fmt: skip
 
 
