@@ -17,24 +17,21 @@ from benchmarks.accuracy import taken_over
 from core import recipes
 from core.cli import resolve_device, run_command
 from core.kernels.threads import get_num_threads
-from core.training.average import update_bn
 from core.training.progress import Progress
 from core.training.run import Run
 from dcgan.artist import Artist, noise
 from dcgan.evaluate import report
 from dcgan.recipes import RECIPES
 from dcgan.train import NETWORK, Options, loader, pictures_of
-from dcgan.training import noise_batches
+from dcgan.training import take_statistics
 
 
 def main(options: Options) -> dict[str, Any]:
     """Train, take the weights over, and measure as `dcgan.train` does; returns the summary."""
     import torch
 
-    if options.conditional or options.spectral or options.loss != "bce":
-        raise ValueError(
-            f"recipe {options.recipe!r}: only the paper's networks are written for both"
-        )
+    if options.spectral or options.loss != "bce":
+        raise ValueError(f"recipe {options.recipe!r}: only the paper's game is written for both")
     torch.set_num_threads(get_num_threads())
     core.seed(options.seed)
     data = pictures_of(options)
@@ -42,27 +39,40 @@ def main(options: Options) -> dict[str, Any]:
     settings = options.network_options(data.images.shape[1], len(data.classes))
     artist = Artist.new(settings, classes=data.classes, data=options.data)
     assert artist.discriminator is not None
-    shape = {"channels": artist.generator.channels, "size": options.size}
+    # Classes are further numbers beside the noise, and further planes beside the colours.
+    made, told, size = artist.generator.channels, artist.generator.classes, options.size
     g = taken_over(
-        networks.generator(torch.nn, options.width, latent=options.latent, **shape),
+        networks.generator(
+            torch.nn, options.width, latent=options.latent + told, channels=made, size=size
+        ),
         artist.generator,
     )
-    d = taken_over(networks.discriminator(torch.nn, options.width, **shape), artist.discriminator)
+    d = taken_over(
+        networks.discriminator(torch.nn, options.width, channels=made + told, size=size),
+        artist.discriminator,
+    )
     device = resolve_device(options.device)
     torch.backends.cuda.matmul.allow_tf32 = options.precision == "tf32"
     torch.backends.cudnn.allow_tf32 = options.precision == "tf32"
     g, d = g.to(device), d.to(device)
-    _play(g, d, options, data, device)
+    _play(g, d, options, data, told, device)
     _give(g, artist.generator)
     _give(d, artist.discriminator)
-    update_bn(noise_batches(options, options.seed), artist.generator)
+    take_statistics(artist, options, options.seed)
     artist.save(run.path(NETWORK), seed=options.seed, half=True)
     artist = Artist.load(run.path(NETWORK))
     return run.finish(report(run, artist, data, options.samples, options.seed))
 
 
-def _play(g: Any, d: Any, options: Options, data: Any, device: str) -> None:
+def _play(g: Any, d: Any, options: Options, data: Any, classes: int, device: str) -> None:
     import torch
+
+    def told(values: Any, labels: Any) -> Any:
+        """Values (N, C, h, w) with a plane of ones or zeros for each class."""
+        if not classes:
+            return values
+        planes = torch.nn.functional.one_hot(labels, classes).to(values.dtype)[:, :, None, None]
+        return torch.cat([values, planes.expand(-1, -1, *values.shape[2:])], 1)
 
     betas = options.beta1, 0.999
     steps = {net: torch.optim.Adam(net.parameters(), options.lr, betas) for net in (g, d)}
@@ -71,19 +81,20 @@ def _play(g: Any, d: Any, options: Options, data: Any, device: str) -> None:
     batches, step = loader(data, options), 0
     with Progress(epochs=options.epochs, steps_per_epoch=len(batches), title="pytorch") as progress:
         for epoch in range(options.epochs):
-            for pictures, _ in batches:
+            for pictures, labels in batches:
+                labels = torch.from_numpy(labels).to(device)
                 points = noise(len(pictures), options.latent, (options.seed, step))
-                made = g(torch.from_numpy(points).to(device)[:, :, None, None])
+                made = g(told(torch.from_numpy(points).to(device)[:, :, None, None], labels))
                 ones = torch.ones(len(pictures), 1, device=device)
                 zeros = torch.zeros_like(ones)
                 real = ones - options.label_smoothing
                 steps[d].zero_grad()
-                d_loss = criterion(d(torch.from_numpy(pictures).to(device)), real)
-                d_loss = d_loss + criterion(d(made.detach()), zeros)
+                d_loss = criterion(d(told(torch.from_numpy(pictures).to(device), labels)), real)
+                d_loss = d_loss + criterion(d(told(made.detach(), labels)), zeros)
                 d_loss.backward()
                 steps[d].step()
                 steps[g].zero_grad()
-                g_loss = criterion(d(made), ones)
+                g_loss = criterion(d(told(made, labels)), ones)
                 g_loss.backward()
                 steps[g].step()
                 step += 1

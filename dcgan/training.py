@@ -25,7 +25,7 @@ from core.training.interrupt import interruptible
 from core.training.progress import Progress
 from core.training.run import LAST, Run
 from core.training.step import Recorded, numbers
-from dcgan.artist import Artist, Noise, noise
+from dcgan.artist import Artist, noise
 from dcgan.losses import discriminator_loss, generator_loss
 from dcgan.metrics import diversity
 from dcgan.recipes import Recipe
@@ -206,10 +206,7 @@ class Duel:
         with ExitStack() as stack:
             if self.average is not None:
                 stack.enter_context(self.average.applied())
-            update_bn(
-                noise_batches(self.recipe, self.seed),
-                _Told(self.artist),
-            )
+            take_statistics(self.artist, self.recipe, self.seed)
             try:
                 yield
             finally:
@@ -280,10 +277,11 @@ class Duel:
         )
 
 
-def noise_batches(recipe: Recipe, seed: int) -> list[Noise]:
-    """Noise (batch size, latent), eight times, that a generator's batch norm is measured with."""
+def take_statistics(artist: Artist, recipe: Recipe, seed: int) -> None:
+    """Measure the generator's batch norm anew, on eight batches of noise and every class."""
     size, latent = recipe.batch_size, recipe.latent
-    return [noise(size, latent, (seed, _APART + i)) for i in range(_STATISTICS)]
+    batches = [noise(size, latent, (seed, _APART + i)) for i in range(_STATISTICS)]
+    update_bn(batches, _Told(artist))
 
 
 class _Told(nn.Module):

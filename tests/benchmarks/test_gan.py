@@ -24,14 +24,15 @@ def options(out: Path, **changes: Any) -> train.Options:
 
 
 @pytest.mark.peer
+@pytest.mark.parametrize("changes", [{}, {"conditional": True, "average": 0.9}])
 def test_both_sides_end_with_the_same_networks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
     pytest.importorskip("torch", reason="PyTorch (the bench extra) is not installed")
     for module in (train, gan):
         monkeypatch.setattr(module, "report", lambda *_: {})
-    train.main(options(tmp_path / "ours"))
-    gan.main(options(tmp_path / "theirs"))
+    train.main(options(tmp_path / "ours", **changes))
+    gan.main(options(tmp_path / "theirs", **changes))
     ours, theirs = (weights.load(tmp_path / name / train.NETWORK)[0] for name in ("ours", "theirs"))
     assert list(ours) == list(theirs)
     for name, array in ours.items():
@@ -41,7 +42,7 @@ def test_both_sides_end_with_the_same_networks(
         )  # fmt: skip
 
 
-def test_only_the_papers_networks_are_written_for_both(tmp_path: Path) -> None:
+def test_only_the_papers_game_is_written_for_both(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="PyTorch (the bench extra) is not installed")
-    with pytest.raises(ValueError, match="only the paper's networks are written for both"):
-        gan.main(options(tmp_path / "x", conditional=True))
+    with pytest.raises(ValueError, match="only the paper's game is written for both"):
+        gan.main(options(tmp_path / "x", loss="hinge"))
