@@ -34,7 +34,8 @@ FRAMES = "frames"
 class Options(Recipe, CommonOptions):
     """Train a generator; the run folder then holds network.safetensors for --weights."""
 
-    CHANGEABLE: ClassVar[frozenset[str]] = CommonOptions.CHANGEABLE | {"samples"}
+    # Nothing depends on how many epochs there will be: a finished training can go on.
+    CHANGEABLE: ClassVar[frozenset[str]] = CommonOptions.CHANGEABLE | {"samples", "epochs"}
 
     recipe: str = "digits"
     """Recipe, one of dcgan.recipes.RECIPES; the flags change single settings of it."""
@@ -46,7 +47,7 @@ class Options(Recipe, CommonOptions):
     """Use only so many training pictures."""
 
     resume: bool = False
-    """Continue the unfinished run in the folder, as if it had not stopped."""
+    """Continue the run in the folder as if it had not stopped, a finished one up to --epochs."""
 
     def __post_init__(self) -> None:
         Recipe.__post_init__(self)

@@ -83,12 +83,27 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(
             train.main(options(tmp_path / "stopped", **changes))
     assert not (tmp_path / "stopped" / train.NETWORK).exists()
     train.main(options(tmp_path / "stopped", resume=True, **changes))
+    _need_the_same(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_a_finished_training_goes_on_for_more_epochs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "report", lambda *_: {})
+    train.main(options(tmp_path / "whole", average=0.9))
+    train.main(options(tmp_path / "longer", average=0.9, epochs=1))
+    train.main(options(tmp_path / "longer", average=0.9, epochs=2, resume=True))
+    _need_the_same(tmp_path / "whole", tmp_path / "longer")
+
+
+def _need_the_same(whole: Path, parts: Path) -> None:
+    """Two runs of two epochs with the same course and the same networks, bit for bit."""
     courses = [
         [{k: v for k, v in line.items() if k != "seconds"} for line in read_metrics(path)]
-        for path in (tmp_path / name / "metrics.jsonl" for name in ("whole", "stopped"))
+        for path in (folder / "metrics.jsonl" for folder in (whole, parts))
     ]
     assert courses[0] == courses[1] and len(courses[0]) == 2
-    arrays = [weights.load(tmp_path / name / train.NETWORK)[0] for name in ("whole", "stopped")]
+    arrays = [weights.load(folder / train.NETWORK)[0] for folder in (whole, parts)]
     for name, array in arrays[0].items():
         np.testing.assert_array_equal(array, arrays[1][name], err_msg=name)
 
