@@ -84,7 +84,7 @@ WAYS: Mapping[str, Way] = MappingProxyType(
         "from scratch": Way(lambda root: Backbone(10, batch_norm=True), lr=0.003),
         "our backbone, frozen": Way(_pretrained("backbone"), lr=0.01, frozen=True),
         "our backbone, fine-tuned": Way(_pretrained("backbone"), lr=0.001, decay=0.8),
-        "ImageNet SqueezeNet, frozen": Way(_pretrained("squeezenet1_0"), lr=0.01, frozen=True),
+        "ImageNet SqueezeNet, frozen": Way(_pretrained("squeezenet1_0"), lr=0.001, frozen=True),
         "ImageNet SqueezeNet, fine-tuned": Way(_pretrained("squeezenet1_0"), lr=0.001, decay=0.9),
     }
 )

@@ -23,7 +23,9 @@ def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
     """Put a new layer for `num_classes` in place of `head_of(model)`; returns that layer.
 
     It is drawn anew, with weights of a hundredth of the usual size, so that a training begins near
-    equal probabilities and its first gradients do not upset the layers below.
+    equal probabilities and its first gradients do not upset the layers below. A convolution's
+    biases are 1: a softmax does not see that, but a ReLU may follow (SqueezeNet's does), behind
+    which a class that begins below 0 would never learn.
     """
     parent, _, name = head_of(model).rpartition(".")
     owner = model.get_submodule(parent)
@@ -42,6 +44,8 @@ def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
             old.dilation,
             bias=bias,
         )
+        if new.bias is not None:
+            nn.init.ones_(new.bias)
     new.weight.copy_(new.weight.numpy() * 0.01)
     setattr(owner, name, new.to(old.weight.device))
     return new
