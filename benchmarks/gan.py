@@ -32,6 +32,8 @@ def main(options: Options) -> dict[str, Any]:
 
     if options.spectral or options.loss != "bce":
         raise ValueError(f"recipe {options.recipe!r}: only the paper's game is written for both")
+    if options.resume:
+        raise ValueError("--resume: PyTorch's side keeps no checkpoint; start it again")
     torch.set_num_threads(get_num_threads())
     core.seed(options.seed)
     data = pictures_of(options)
@@ -61,7 +63,7 @@ def main(options: Options) -> dict[str, Any]:
     take_statistics(artist, options, options.seed)
     artist.save(run.path(NETWORK), seed=options.seed, half=True)
     artist = Artist.load(run.path(NETWORK))
-    return run.finish(report(run, artist, data, options.samples, options.seed))
+    return run.finish(report(run, artist, data, options.data, options.samples, options.seed))
 
 
 def _play(g: Any, d: Any, options: Options, data: Any, classes: int, device: str) -> None:

@@ -26,8 +26,8 @@ class Options(CommonOptions):
     train: bool = False
     """Train from scratch first, live on the embedded digits, instead of the shipped weights."""
 
-    epochs: int = RECIPES[RECIPE].epochs
-    """Epochs of the training, with --train."""
+    epochs: int | None = None
+    """Epochs of the training, with --train; by default the recipe's."""
 
     resume: bool = False
     """Continue an unfinished --train in the folder."""
@@ -36,8 +36,9 @@ class Options(CommonOptions):
         super().__post_init__()
         if self.train:
             self.refuse_float16()
-        if self.resume and not self.train:
-            raise ValueError("--resume continues a training: add --train")
+        for flag, given in (("--resume", self.resume), ("--epochs", self.epochs is not None)):
+            if given and not self.train:
+                raise ValueError(f"{flag} is of a training: add --train")
         if self.weights is not None and self.train:
             raise ValueError(
                 "--weights is used instead of training: leave out --train or --weights"
@@ -54,7 +55,7 @@ def main(options: Options) -> None:
         network.to(resolve_device(options.device))
     data = load("digits", "train", artist.generator.size)
     need_fit(artist, data)
-    summary = run.finish(report(run, artist, data, _COUNT, options.seed))
+    summary = run.finish(report(run, artist, data, "digits", _COUNT, options.seed))
     ratio = float(summary["distance_over_floor"])
     if options.weights is None and not options.train and ratio > PROMISED:
         raise RuntimeError(f"the distance is {ratio:.1f} times the floor; promised is {PROMISED}")
@@ -67,7 +68,7 @@ def _train(run: Run, options: Options) -> Artist:
         RECIPES,
         seed=options.seed,
         device=options.device,
-        epochs=options.epochs,
+        epochs=RECIPES[RECIPE].epochs if options.epochs is None else options.epochs,
         resume=options.resume,
     )
     return train(run, settings, pictures_of(settings))[0]

@@ -26,12 +26,13 @@ from dcgan.metrics import (
 )
 
 SAMPLES = 2000
+MOST = 10_000
 _SHOWN = 64
 
 
 def as_pictures(images: NDArray[np.uint8]) -> list[Picture]:
     """Pictures (N, C, S, S) as (S, S) or (S, S, 3)."""
-    return [one[0] if len(one) == 1 else one.transpose(1, 2, 0) for one in images]
+    return [pictures.as_picture(one) for one in images]
 
 
 def real_halves(data: ArrayDataset, count: int) -> tuple[list[Picture], list[Picture]]:
@@ -67,27 +68,31 @@ def measure(samples: Sequence[Picture], data: ArrayDataset, count: int = SAMPLES
     }
 
 
-def report(run: Run, artist: Artist, data: ArrayDataset, count: int, seed: int) -> dict[str, Any]:
-    """Draw, measure what was drawn, and write pictures to the run folder."""
+def report(
+    run: Run, artist: Artist, data: ArrayDataset, name: str, count: int, seed: int
+) -> dict[str, Any]:
+    """Draw, measure what was drawn against the data set `name`, and write pictures to the run."""
     points = noise(count, artist.generator.latent, (seed, 0))
     samples = artist.draw(points, artist.labels(count))
     save_image(run.picture("samples.png"), pictures.sheet(samples[:_SHOWN]))
     save_image(run.picture("interpolation.png"), pictures.interpolation(artist, seed))
     viz.save_animation(pictures.tour(artist, seed), run.picture("walk.gif"), rest=False)
     viz.save(pictures.sums(artist, seed), run.picture("arithmetic.png"))
-    real = as_pictures(data.images[:SAMPLES])
-    viz.save(pictures.neighbours(samples, real), run.picture("neighbours.png"))
+    viz.save(pictures.neighbours(samples, data.images), run.picture("neighbours.png"))
     if artist.discriminator is not None:
-        viz.save(pictures.filters(artist, data.images[:SAMPLES]), run.picture("filters.png"))
-    return {"data": artist.data, "seed": seed, **measure(samples, data, count)}
+        some = np.random.default_rng(0).permutation(len(data))[:SAMPLES]
+        viz.save(pictures.filters(artist, data.subset(some)), run.picture("filters.png"))
+    told = {"trained_on": artist.data, "data": name, "seed": seed}
+    return {**told, **measure(samples, data, count)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(CommonOptions):
     """Measure trained weights, or the shipped ones, against the pictures they imitate."""
 
-    data: str = "digits"
-    """digits (embedded), mnist, fashion-mnist, cifar-10, flowers, or a folder of pictures."""
+    data: str | None = None
+    """digits (embedded), mnist, fashion-mnist, cifar-10, flowers, or a folder of pictures; by
+    default what --weights were trained on."""
 
     count: int = SAMPLES
     """Samples to draw, and real pictures in each half."""
@@ -97,17 +102,21 @@ class Options(CommonOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.count < 8:
-            raise ValueError(f"--count is {self.count}; expected 8 or more")
+        need_count("--count", self.count)
+
+
+def need_count(flag: str, count: int) -> None:
+    """Raise ValueError for fewer samples than can be measured, or more than are held at once."""
+    if not 8 <= count <= MOST:
+        raise ValueError(f"{flag} is {count}; expected 8 to {MOST}")
 
 
 def main(options: Options) -> dict[str, Any]:
     """Measure, draw, and write everything to the run folder."""
-    artist = load_artist(options.data, options.weights)
-    data, test = (
-        load(options.data, split, artist.generator.size, data_root=options.data_root)
-        for split in ("train", "test")
-    )
+    artist = load_artist(options.data or "digits", options.weights)
+    name = options.data or artist.data
+    size = artist.generator.size
+    data = load(name, "train", size, data_root=options.data_root)
     need_fit(artist, data)
     for network in artist.networks().values():
         network.to(resolve_device(options.device))
@@ -115,15 +124,26 @@ def main(options: Options) -> dict[str, Any]:
     if options.svm:
         from dcgan.svm import classify
 
+        test = load(name, "test", size, data_root=options.data_root)
         return run.finish(classify(artist, data, test))
-    return run.finish(report(run, artist, data, options.count, options.seed))
+    return run.finish(report(run, artist, data, name, options.count, options.seed))
 
 
 def need_fit(artist: Artist, data: ArrayDataset) -> None:
-    """Raise ValueError when a generator draws pictures of other colours than the data's."""
+    """Raise ValueError when a generator draws pictures of other colours than the data's.
+
+    Or when these are all alike, so that nothing can be compared with how they differ.
+    """
     own, channels = artist.generator.channels, data.images.shape[1]
     if own != channels:
         raise ValueError(f"the weights draw {own} channels, the data's pictures have {channels}")
+    need_difference(data)
+
+
+def need_difference(data: ArrayDataset) -> None:
+    """Raise ValueError when all pictures are the same."""
+    if (data.images == data.images[:1]).all():
+        raise ValueError(f"all {len(data)} pictures are the same; expected different ones")
 
 
 if __name__ == "__main__":

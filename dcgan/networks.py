@@ -34,7 +34,7 @@ class Generator(nn.Module):
         classes: int = 0,
     ) -> None:
         super().__init__()
-        _check(size, channels=channels, width=width, latent=latent, classes=classes)
+        check_sizes(size, channels=channels, width=width, latent=latent, classes=classes)
         self.size, self.channels, self.latent, self.classes = size, channels, latent, classes
         layers: list[nn.Module] = []
         inputs = latent + classes
@@ -74,7 +74,7 @@ class Discriminator(nn.Module):
         spectral: bool = False,
     ) -> None:
         super().__init__()
-        _check(size, channels=channels, width=width, latent=1, classes=classes)
+        check_sizes(size, channels=channels, width=width, classes=classes)
         self.size, self.channels, self.classes = size, channels, classes
         convolution = SpectralConv2d if spectral else nn.Conv2d
         layers: list[nn.Module] = []
@@ -131,7 +131,7 @@ def _start(network: nn.Module) -> None:
             init.normal_(parameter, 1.0, _DEVIATION)
 
 
-def _check(size: int, **options: int) -> None:
+def check_sizes(size: int, **options: int) -> None:
     """Raise ValueError for a size or an option out of range."""
     if size not in (2**power for power in range(3, LARGEST.bit_length())):
         raise ValueError(f"size is {size}, expected a power of two from {SMALLEST} to {LARGEST}")

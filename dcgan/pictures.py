@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from core import viz
+from core.data.dataset import ArrayDataset
 from core.data.images import Picture
 from dcgan.artist import Artist, noise
 from dcgan.latent import arithmetic, centre, slerp, walk
@@ -16,6 +18,10 @@ from dcgan.metrics import features
 
 _BETWEEN = 9
 _GROUP = 3  # points whose mean is taken in the arithmetic, as in the paper
+_DRAWN = 96  # samples that traits are looked for in
+_CANDIDATES = 50
+_AT_ONCE = 5000
+_MAPS_AT_ONCE = 100
 
 
 def sheet(pictures: Sequence[Picture], columns: int | None = None, gap: int = 2) -> Picture:
@@ -52,46 +58,116 @@ def tour(artist: Artist, seed: int, *, stops: int = 6, steps: int = 10) -> list[
     return [sheet(artist.draw(points, told), 4) for points in walks]
 
 
-def sums(artist: Artist, seed: int, *, rows: int = 4) -> Figure:
-    """a - b + c of the means of three points each, and what each of the three looks like."""
+def sums(artist: Artist, seed: int) -> Figure:
+    """a - b + c of the means of three points each, and what each of the three looks like.
+
+    As the paper's men with glasses: samples are drawn, those with most of one trait are a, of a
+    middling one b, those with most of another trait c. The result should have both.
+    """
     pictures: list[Picture] = []
-    told = artist.labels(rows)
-    for row in range(rows):
-        labels = None if told is None else np.repeat(told[row], 4)
-        groups = noise(3 * _GROUP, artist.generator.latent, (seed, 3, row)).reshape(3, _GROUP, -1)
-        means = [centre(group) for group in groups]
-        pictures += artist.draw(np.stack([*means, arithmetic(*groups)]), labels)
-    return viz.image_grid(pictures, ["a", "b", "c", "a - b + c"] * rows, columns=4, size=1.3)
+    titles: list[str] = []
+    told = artist.labels(4)
+    for row, signs in enumerate(((1, 1), (1, -1), (-1, 1), (-1, -1))):
+        points = noise(_DRAWN, artist.generator.latent, (seed, 3, row))
+        labels = None if told is None else np.repeat(told[row], _DRAWN)
+        traits = traits_of(np.stack(artist.draw(points, labels)))
+        names = [
+            trait.more if sign > 0 else trait.less
+            for trait, sign in zip(traits, signs, strict=True)
+        ]
+        first, second = (
+            points[np.argsort(sign * trait.values)]
+            for trait, sign in zip(traits, signs, strict=True)
+        )
+        middle = (_DRAWN - _GROUP) // 2
+        groups = first[-_GROUP:], first[middle : middle + _GROUP], second[-_GROUP:]
+        means = np.stack([*map(centre, groups), arithmetic(*groups)])
+        pictures += artist.draw(means, None if labels is None else labels[:4])
+        titles += [names[0], "- middling", f"+ {names[1]}", "="]
+    return viz.image_grid(pictures, titles, columns=4, size=1.3)
 
 
-def neighbours(samples: Sequence[Picture], real: Sequence[Picture], *, count: int = 8) -> Figure:
-    """Samples, each beside the three training pictures with the nearest features."""
+class Trait(NamedTuple):
+    """A measure of samples, and what those with more of it and with less are called."""
+
+    values: NDArray[np.float64]
+    more: str
+    less: str
+
+
+def traits_of(samples: NDArray[np.uint8]) -> tuple[Trait, Trait]:
+    """Two traits of pictures, grey (N, S, S) or (N, S, S, 3).
+
+    Grey ones are bold or thin, and lean to the right or left: how far a row's ink is shifted as
+    rows go up, by the moments of the ink. Coloured ones are bright or dark, warm (red) or cold.
+    """
+    values = samples.astype(np.float64)
+    if values.ndim == 4:
+        warmth = (values[..., 0] - values[..., 2]).mean(axis=(1, 2))
+        return Trait(values.mean(axis=(1, 2, 3)), "bright", "dark"), Trait(warmth, "warm", "cold")
+    ink = values.sum(axis=(1, 2)) + 1e-9
+    down, across = np.mgrid[: values.shape[1], : values.shape[2]]
+    y, x = (place - (values * place).sum(axis=(1, 2))[:, None, None] / ink[:, None, None]
+            for place in (down, across))  # fmt: skip
+    lean = -(values * x * y).sum(axis=(1, 2)) / ((values * y**2).sum(axis=(1, 2)) + 1e-9)
+    return Trait(ink, "bold", "thin"), Trait(lean, "leaning right", "leaning left")
+
+
+def neighbours(samples: Sequence[Picture], real: NDArray[np.uint8], *, count: int = 8) -> Figure:
+    """Samples, each beside the three training pictures (N, C, S, S) with the nearest features.
+
+    They are looked for among the fifty with the nearest pixels, mirrored or not: of all pictures,
+    for a copy of any would be one of those.
+    """
     shown = list(samples[:count])
-    known, own = features(list(real)), features(shown)
     pictures, titles = [], []
-    for sample, row in zip(shown, own, strict=True):
-        distances = np.linalg.norm(known - row, axis=1)
+    for sample, row in zip(shown, features(shown), strict=True):
+        near = [as_picture(real[i]) for i in _nearest_pixels(sample, real)]
+        distances = np.linalg.norm(features(near) - row, axis=1)
         nearest = np.argsort(distances)[:3]
-        pictures += [sample, *(real[i] for i in nearest)]
+        pictures += [sample, *(near[i] for i in nearest)]
         titles += ["sample", *(f"{distances[i]:.1f}" for i in nearest)]
     title = "samples and the nearest training pictures (distance of features)"
     return viz.image_grid(pictures, titles, columns=8, size=1.1, title=title)
 
 
-def filters(artist: Artist, real: NDArray[np.uint8], *, count: int = 6, each: int = 8) -> Figure:
+def as_picture(image: NDArray[np.uint8]) -> Picture:
+    """A picture (C, S, S) as (S, S) or (S, S, 3)."""
+    return image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+
+
+def _nearest_pixels(sample: Picture, real: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Which of the pictures (N, C, S, S) are nearest to the sample or to its mirror image."""
+    planes = sample[None] if sample.ndim == 2 else sample.transpose(2, 0, 1)
+    both = np.stack([planes, planes[..., ::-1]]).reshape(2, -1).astype(np.float32)
+    found = np.empty(len(real), np.float32)
+    for start in range(0, len(real), _AT_ONCE):
+        rows = real[start : start + _AT_ONCE].reshape(-1, both.shape[1]).astype(np.float32)
+        # The sample's own length is the same for all.
+        found[start : start + len(rows)] = ((rows**2).sum(axis=1)[:, None] - 2 * rows @ both.T).min(
+            axis=1
+        )
+    return np.argsort(found)[:_CANDIDATES]
+
+
+def filters(artist: Artist, real: ArrayDataset, *, count: int = 6, each: int = 8) -> Figure:
     """What filters of the discriminator's last layer respond to: the real pictures that excite
-    them most (N, C, S, S).
+    them most.
 
     Raises ValueError for an artist without a discriminator.
     """
-    maps = artist.maps(real, artist.labels(len(real)))[-1]
-    strength = maps.numpy().max(axis=(2, 3))
+    strength = np.concatenate(
+        [
+            artist.maps(real.images[part], real.labels[part])[-1].numpy().max(axis=(2, 3))
+            for part in (slice(i, i + _MAPS_AT_ONCE) for i in range(0, len(real), _MAPS_AT_ONCE))
+        ]
+    )
     # Filters that tell pictures apart, not those that are always on.
     chosen = np.argsort(-strength.std(axis=0))[:count]
     pictures, titles = [], []
     for place in chosen:
         best = np.argsort(-strength[:, place])[:each]
-        pictures += [real[i, 0] if real.shape[1] == 1 else real[i].transpose(1, 2, 0) for i in best]
+        pictures += [as_picture(real.images[i]) for i in best]
         titles += [f"filter {place}", *[""] * (each - 1)]
     title = "real pictures that excite a filter of the discriminator most"
     return viz.image_grid(pictures, titles, columns=each, size=1.0, title=title)

@@ -14,8 +14,7 @@ from core.cli import resolve_device, run_command
 from core.data.images import WRITABLE, save_image
 from dcgan import pictures
 from dcgan.artist import load_artist, noise
-
-_MOST = 10_000
+from dcgan.evaluate import MOST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +43,8 @@ class Options:
     """Where to compute; auto takes the GPU when there is one."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.count <= _MOST:
-            raise ValueError(f"--count is {self.count}; expected 1 to {_MOST}")
+        if not 1 <= self.count <= MOST:
+            raise ValueError(f"--count is {self.count}; expected 1 to {MOST}")
         if self.seed < 0:
             raise ValueError(f"--seed is {self.seed}; expected 0 or more")
         if self.out.suffix and self.out.suffix.lower() not in WRITABLE:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dcgan.losses import Loss
+from dcgan.networks import check_sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,9 @@ class Recipe:
             raise ValueError(f"--beta1 is {self.beta1}; expected 0 up to 1")
         if not 0 <= self.label_smoothing < 0.5:
             raise ValueError(f"--label-smoothing is {self.label_smoothing}; expected 0 up to 0.5")
+        if self.label_smoothing and self.loss == "hinge":
+            raise ValueError("--label-smoothing is of --loss bce; the hinge loss has no targets")
+        check_sizes(self.size, width=self.width, latent=self.latent)
         if self.average is not None and not 0 < self.average < 1:
             raise ValueError(f"--average is {self.average}; expected between 0 and 1")
 

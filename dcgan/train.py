@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,13 +22,14 @@ from core.training.run import METRICS, Run, read_metrics
 from dcgan import pictures
 from dcgan.artist import Artist
 from dcgan.data import load, to_network
-from dcgan.evaluate import SAMPLES, report
+from dcgan.evaluate import SAMPLES, need_count, need_difference, report
 from dcgan.metrics import diversity
 from dcgan.recipes import RECIPES, Recipe
 from dcgan.training import WATCHED, Duel
 
 NETWORK = "network.safetensors"
 FRAMES = "frames"
+_ON_THE_CARD = ("distance_over_floor", "precision", "recall")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +57,7 @@ class Options(Recipe, CommonOptions):
         self.refuse_float16()
         if self.weights is not None:
             raise ValueError("--weights: a training starts from random weights, or with --resume")
-        if self.samples < 8:
-            raise ValueError(f"--samples is {self.samples}; expected 8 or more")
+        need_count("--samples", self.samples)
         if self.count is not None and self.count < self.batch_size:
             raise ValueError(f"--count is {self.count}; expected {self.batch_size}, one batch")
 
@@ -66,17 +67,22 @@ def main(options: Options) -> dict[str, Any]:
     data = pictures_of(options)
     run = Run.create(options.out, "dcgan", "train", options)
     artist, figures = train(run, options, data)
-    return run.finish({**report(run, artist, data, options.samples, options.seed), **figures})
+    found = report(run, artist, data, options.data, options.samples, options.seed)
+    metrics = {name: float(found[name]) for name in found if name in _ON_THE_CARD}
+    artist.save(run.path(NETWORK), metrics=metrics, seed=options.seed, half=True)
+    return run.finish({**found, **figures})
 
 
 def pictures_of(options: Options) -> ArrayDataset:
     """The training pictures. Raises ValueError when there are not enough for one batch."""
     data = load(options.data, "train", options.size, data_root=options.data_root)
     if options.count is not None:
-        data = data.subset(range(min(options.count, len(data))))
+        # Of all classes: folders come class by class.
+        data = data.subset(np.random.default_rng(0).permutation(len(data))[: options.count])
     least = max(options.batch_size, 16)
     if len(data) < least:
         raise ValueError(f"{options.data} has {len(data)} pictures; expected {least} or more")
+    need_difference(data)
     return data
 
 
@@ -92,8 +98,11 @@ def train(run: Run, options: Options, data: ArrayDataset) -> tuple[Artist, dict[
     for network in artist.networks().values():
         network.to(device)
 
+    def frame_of(epoch: int) -> Path:
+        return run.path(f"{FRAMES}/{epoch:04d}.png")
+
     def keep(epoch: int, samples: Sequence[Picture]) -> None:
-        save_image(run.path(f"{FRAMES}/{epoch:04d}.png"), pictures.sheet(samples))
+        save_image(frame_of(epoch), pictures.sheet(samples))
 
     duel = Duel(
         artist=artist,
@@ -108,8 +117,8 @@ def train(run: Run, options: Options, data: ArrayDataset) -> tuple[Artist, dict[
     duel.fit(options.epochs, resume=options.resume)
     with duel.drawing():
         artist.save(run.path(NETWORK), seed=options.seed, half=True)
-    frames = [read_image(path) for path in sorted((run.folder / FRAMES).glob("*.png"))]
-    viz.save_animation(frames, run.picture("training.gif"))
+    frames = [frame for epoch in range(duel.epoch) if (frame := frame_of(epoch + 1)).is_file()]
+    viz.save_animation([read_image(frame) for frame in frames], run.picture("training.gif"))
     lines = read_metrics(run.path(METRICS))
     viz.save(viz.curves(lines, ("d_loss", "g_loss", "real", "made")), run.picture("curves.png"))
     # All figures are those of the rounded weights, which is what is kept.

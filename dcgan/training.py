@@ -36,9 +36,12 @@ WATCHED = 64  # samples of the fixed noise
 _STATISTICS = 8  # batches of noise that batch norm's statistics are taken from
 _APART = 2**31  # keys of noise that no step has
 _CHECKPOINT_MINUTES = 10.0
-# What is said aloud: a discriminator that is always right, samples that are all alike.
+# What is said aloud: a discriminator that is always right or guesses, no gradient, samples alike.
 _ALWAYS_RIGHT = 0.98
+_GUESSED = 0.5
+_VANISHED = 1e-4
 _ALIKE = 0.3
+_DIVERGED = 50.0  # of a mean loss; a logit of 50 is a probability of 2e-22
 
 
 @dataclass(kw_only=True)
@@ -93,7 +96,8 @@ class Duel:
     def play(self, pictures: NDArray[np.float32], labels: Any) -> Figures:
         """One step of both networks; their losses, and what the discriminator thinks.
 
-        `real` and `made` are its mean probabilities, `d_gradient` and `g_gradient` the norms.
+        `real` and `made` are its mean probabilities, `right` the share that it tells apart,
+        `d_gradient` and `g_gradient` the norms.
         """
         points = noise(len(pictures), self.generator.latent, (self.seed, self.step))
         told = (labels,) if self.generator.classes else ()
@@ -125,6 +129,7 @@ class Duel:
             "g_loss": g_loss.detach(),
             "real": F.mean(F.sigmoid(real.detach())),
             "made": F.mean(F.sigmoid(fake.detach())),
+            "right": (_share_above(real) + 1 - _share_above(fake)) / 2,
             "d_gradient": d_gradient,
             "g_gradient": g_gradient,
         }
@@ -143,7 +148,7 @@ class Duel:
 
     def _need_numbers(self, name: str, loss: float, norm: float) -> None:
         if not (math.isfinite(norm) and math.isfinite(loss)):
-            self._stop_at_nan(f"the {name}'s loss is {loss}, its gradient {norm}")
+            self._stop(f"the {name}'s loss is {loss}, its gradient {norm}")
 
     # ------------------------------------------------------------------ the loop
 
@@ -177,6 +182,10 @@ class Duel:
 
     def _end_epoch(self, progress: Progress) -> None:
         figures = {name: total / self._steps_summed for name, total in self._sums.items()}
+        for name in ("discriminator", "generator"):
+            loss = figures[f"{name[0]}_loss"]
+            if abs(loss) > _DIVERGED:
+                self._stop(f"diverged, the {name}'s mean loss is {loss:.3g}")
         self._sums.clear()
         self._steps_summed = 0
         self.epoch += 1
@@ -184,7 +193,7 @@ class Duel:
             samples = self.artist.draw(self.fixed, self.artist.labels(WATCHED))
         # Samples are 0 to 255, the other pictures -1 to 1.
         figures["diversity"] = diversity(np.stack(samples)) / 127.5 / self.real_diversity
-        for line in worries(figures):
+        for line in worries(figures, self.recipe):
             progress.note(f"epoch {self.epoch}: {line}")
         if self.run is not None:
             self.run.log(self.step, {"epoch": self.epoch, **figures})
@@ -267,7 +276,7 @@ class Duel:
             )
         raise KeyboardInterrupt
 
-    def _stop_at_nan(self, what: str) -> NoReturn:
+    def _stop(self, what: str) -> NoReturn:
         kept = ""
         if self.run is not None and self.run.path(LAST).is_file():
             kept = f"; {self.run.path(LAST)} is from before"
@@ -296,17 +305,30 @@ class _Told(nn.Module):
         return self.generator(points, self._labels(len(points)))
 
 
-def worries(figures: Figures) -> list[str]:
+def worries(figures: Figures, recipe: Recipe) -> list[str]:
     """What an epoch's figures say of the balance, in words; empty when nothing is wrong."""
     found = []
-    if figures["real"] > _ALWAYS_RIGHT and figures["made"] < 1 - _ALWAYS_RIGHT:
+    if figures["right"] > _ALWAYS_RIGHT:
+        smoother = recipe.loss == "bce" and not recipe.label_smoothing
         found.append(
-            f"the discriminator is always right (real {figures['real']:.2f}, made "
-            f"{figures['made']:.2f}): the generator learns little; try --label-smoothing 0.1"
+            f"the discriminator is right about {figures['right']:.1%} of all pictures: the "
+            f"generator learns little; try --{'label-smoothing 0.1' if smoother else 'spectral'}"
         )
+    if figures["right"] < _GUESSED:
+        found.append(
+            f"the discriminator is right about {figures['right']:.1%} of all pictures, no better "
+            "than a guess: the generator has nothing to learn from"
+        )
+    if figures["g_gradient"] < _VANISHED:
+        found.append(f"the generator's gradient has vanished ({figures['g_gradient']:.1e})")
     if figures["diversity"] < _ALIKE:
         found.append(
             f"samples look alike ({figures['diversity']:.2f} of real pictures' diversity): the "
             "generator may have collapsed; try --spectral or another --seed"
         )
     return found
+
+
+def _share_above(logits: Tensor) -> Tensor:
+    """The share of logits that say "real"; no gradient flows."""
+    return F.mean(Tensor((logits.data > 0).astype(np.float32)))

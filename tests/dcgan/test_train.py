@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from sklearn.svm import LinearSVC
 import core
 from core import recipes
 from core.data.dataset import ArrayDataset
-from core.data.images import read_image
+from core.data.images import read_image, save_image
 from core.io import weights
 from core.training.run import LAST, read_metrics
-from dcgan import demo, evaluate, predict, train
+from dcgan import demo, evaluate, predict, train, training
 from dcgan.artist import Artist, load_artist, noise
 from dcgan.data import fitted, load, to_network, to_pictures
 from dcgan.evaluate import measure
@@ -50,8 +51,10 @@ def test_a_training_leaves_everything_in_its_folder(tmp_path: Path) -> None:
         assert (folder / name).stat().st_size > 0
     lines = read_metrics(folder / "metrics.jsonl")
     assert [line["epoch"] for line in lines] == [1, 2]
-    assert {"d_loss", "g_loss", "real", "made", "d_gradient", "diversity"} < set(lines[0])
-    kept, _ = weights.load(folder / train.NETWORK)
+    assert {"d_loss", "g_loss", "real", "made", "right", "d_gradient", "diversity"} < set(lines[0])
+    assert 0 < lines[0]["right"] < 1
+    kept, header = weights.load(folder / train.NETWORK)
+    assert json.loads(header["metrics"])["precision"] == summary["precision"]
     assert kept["generator.layers.0.weight"].dtype == np.float16
 
 
@@ -126,6 +129,45 @@ def test_a_loss_that_is_no_number_leaves_the_last_checkpoint(
     assert len(read_metrics(tmp_path / "run" / "metrics.jsonl")) == 2
 
 
+def test_losses_out_of_all_bounds_stop_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train.main(options(tmp_path / "run", epochs=1))
+    before = (tmp_path / "run" / LAST).read_bytes()
+    right = training.discriminator_loss
+    monkeypatch.setattr(training, "discriminator_loss", lambda *args: 1000 * right(*args))
+    message = r"epoch 2 .* diverged, the discriminator's mean loss is .*; .*is from before; try a"
+    with pytest.raises(RuntimeError, match=message):
+        train.main(options(tmp_path / "run", resume=True))
+    assert (tmp_path / "run" / LAST).read_bytes() == before
+
+
+def test_a_new_training_films_its_own_epochs_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "report", lambda *_: {})
+    films: list[int] = []
+    monkeypatch.setattr(train.viz, "save_animation", lambda frames, *_: films.append(len(frames)))
+    train.main(options(tmp_path / "whole"))
+    (tmp_path / "whole" / "summary.json").rename(tmp_path / "kept.json")
+    (tmp_path / "whole" / LAST).unlink()
+    train.main(options(tmp_path / "whole", epochs=1))
+    assert films == [2, 1]
+
+
+def test_some_pictures_are_of_all_classes(tmp_path: Path) -> None:
+    for number in range(60):
+        kind = "ab"[number // 30]
+        picture = np.full((8, 8, 3), number, np.uint8)
+        save_image(tmp_path / "mine" / kind / f"{number:02d}.png", picture)
+    some = train.pictures_of(options(None, data=str(tmp_path / "mine"), count=20))
+    assert len(some) == 20 and set(some.labels) == {0, 1}
+    for one in (tmp_path / "mine").rglob("*.png"):
+        save_image(one, np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(ValueError, match="all 20 pictures are the same"):
+        train.pictures_of(options(None, data=str(tmp_path / "mine"), count=20))
+
+
 def test_the_generator_learns_what_the_discriminator_cannot_tell(make_artist: MakeArtist) -> None:
     artist = make_artist(width=8)
     # Real pictures are bright above and dark below, with some noise.
@@ -149,12 +191,24 @@ def test_the_generator_learns_what_the_discriminator_cannot_tell(make_artist: Ma
 
 
 def test_worries_name_what_is_wrong() -> None:
-    fine = {"real": 0.7, "made": 0.3, "diversity": 0.9}
-    assert worries(fine) == []
-    (line,) = worries({**fine, "real": 0.995, "made": 0.004})
-    assert line.startswith("the discriminator is always right (real 0.99, made 0.00)")
-    (line,) = worries({**fine, "diversity": 0.1})
-    assert line.startswith("samples look alike (0.10 of real pictures' diversity)")
+    fine = {"right": 0.7, "diversity": 0.9, "g_gradient": 1.0}
+    plain = Recipe()
+    assert worries(fine, plain) == []
+    for changes, recipe, message in (
+        ({"right": 0.995}, plain, "right about 99.5% of all pictures: .*--label-smoothing 0.1"),
+        ({"right": 0.995}, Recipe(label_smoothing=0.1), "right about 99.5% .*try --spectral"),
+        ({"right": 0.995}, Recipe(loss="hinge"), "right about 99.5% .*try --spectral"),
+        ({"right": 0.4}, plain, "right about 40.0% of all pictures, no better than a guess"),
+        ({"g_gradient": 1e-6}, plain, "gradient has vanished .1.0e-06"),
+        ({"diversity": 0.1}, plain, "samples look alike .0.10 of real pictures' diversity"),
+    ):
+        (line,) = worries({**fine, **changes}, recipe)
+        assert re.search(message, line), line
+
+
+def test_what_is_wrong_is_said_aloud(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train.main(options(tmp_path / "run", lr=1e-6, epochs=1))
+    assert "epoch 1: samples look alike" in capsys.readouterr().err
 
 
 def test_every_recipe_is_one_that_can_be_built() -> None:
@@ -173,7 +227,11 @@ def test_every_recipe_is_one_that_can_be_built() -> None:
         ({"beta1": 1.0}, "--beta1 is 1.0"),
         ({"label_smoothing": 0.6}, "--label-smoothing is 0.6"),
         ({"average": 1.0}, "--average is 1.0"),
-        ({"samples": 2}, "--samples is 2"),
+        ({"samples": 2}, "--samples is 2; expected 8 to 10000"),
+        ({"samples": 10**9}, "--samples is 1000000000; expected 8 to 10000"),
+        ({"size": 48}, "size is 48, expected a power of two"),
+        ({"width": 0}, "width is 0, expected 1 to 512"),
+        ({"loss": "hinge", "label_smoothing": 0.1}, "--label-smoothing is of --loss bce"),
         ({"count": 3}, "--count is 3; expected 16"),
         ({"weights": Path("x")}, "a training starts from random weights"),
     ],
@@ -223,7 +281,7 @@ def test_a_training_on_a_folder_of_ones_own(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes: dict[str, Any] = {"count": None, "conditional": False, "epochs": 1, "samples": 16}
-    monkeypatch.setattr(train, "report", lambda *args: {"samples": args[3]})
+    monkeypatch.setattr(train, "report", lambda *args: {"samples": args[4]})
     summary = train.main(options(tmp_path / "run", data=str(folder), **changes))
     assert summary["samples"] == 16 and summary["parameters"] > 0
     with pytest.raises(ValueError, match="has 36 pictures; expected 64 or more"):
@@ -254,6 +312,8 @@ def test_discriminator_features_classify(
     figures = classify(artist, data.subset(order), test)
     assert figures["accuracy"] > 0.6 and figures["features"] == 192
     assert figures["pixels_accuracy"] > 0.8 and figures["pixels_features"] == 256
+    with pytest.raises(ValueError, match="two classes or more; there is only '0'"):
+        classify(artist, ArrayDataset(data.images, 0 * data.labels, data.classes), test)
     with pytest.raises(ValueError, match="a discriminator that is not told the class"):
         discriminator_features(make_artist(classes=10), data.images)
 
@@ -352,8 +412,11 @@ def test_evaluate_measures_and_refuses_other_colours(
     weights_file: Path, make_artist: MakeArtist, folder: Path, tmp_path: Path
 ) -> None:
     settings = evaluate.Options(weights=weights_file, count=30, out=tmp_path / "out", device="cpu")
-    summary = evaluate.main(settings)
+    with pytest.raises(ValueError, match="--data 'toys' is no folder"):
+        evaluate.main(settings)
+    summary = evaluate.main(replace(settings, data="digits"))
     assert summary["samples"] == 30 and summary["distance_over_floor"] > 1
+    assert (summary["data"], summary["trained_on"]) == ("digits", "toys")
     with pytest.raises(ValueError, match="the weights draw 1 channels, the data's pictures have 3"):
         evaluate.main(evaluate.Options(weights=weights_file, data=str(folder), out=tmp_path / "x"))
     plain = tmp_path / "plain.safetensors"
@@ -367,8 +430,10 @@ def test_the_demo_trains_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     demo.main(demo.Options(train=True, epochs=1, out=tmp_path / "demo", device="cpu"))
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
     assert summary["samples"] == 20 and "walk.gif" in summary["pictures"]
-    with pytest.raises(ValueError, match="--resume continues a training"):
+    with pytest.raises(ValueError, match="--resume is of a training: add --train"):
         demo.Options(resume=True)
+    with pytest.raises(ValueError, match="--epochs is of a training: add --train"):
+        demo.Options(epochs=3)
     with pytest.raises(ValueError, match="leave out --train or --weights"):
         demo.Options(train=True, weights=Path("x"))
 

@@ -41,6 +41,7 @@ def test_a_new_head_gives_the_new_classes_nearly_alike(name: str) -> None:
 def test_every_class_of_a_new_head_learns_behind_a_relu() -> None:
     model = models.build("squeezenet1_1")
     head = replace_head(model, 20)
+    assert isinstance(head, nn.Conv2d)
     x = np.random.default_rng(0).random((2, 3, 64, 64)).astype(np.float32)
     F.cross_entropy(model.eval()(Tensor(x)), np.array([0, 1])).backward()
     assert head.bias is not None and head.bias.grad is not None
