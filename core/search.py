@@ -14,9 +14,10 @@ from core import recipes, viz
 from core.cli import run_command
 from core.data.dataset import ArrayDataset
 from core.recipes import RecipeOptions
-from core.training import assemble, checkpoint
+from core.training import assemble
+from core.training.parts import finished_parts, parts
 from core.training.progress import Progress
-from core.training.run import LAST, METRICS, Run, read_metrics
+from core.training.run import METRICS, Run, read_metrics
 from core.training.trainer import Figures
 
 _SHOWN = 20
@@ -63,14 +64,12 @@ def main(options: Options) -> dict[str, Any]:
     run = Run.create(options.out, "core", "search", options)
     train, held_out = assemble.hold_out(assemble.dataset(options, "train", options.data_root))
     train, held_out = _some(train, options.samples), _some(held_out, options.val_samples)
-    done = _finished(run) if options.resume else 0
+    done = finished_parts(run) if options.resume else 0
     with Progress(epochs=options.trials, steps_per_epoch=1, done=done) as progress:
-        for number in range(done + 1, options.trials + 1):
+        for number in parts(run, done, options.trials):
             trial = _trial(options, number, train, held_out)
             progress.step()
             run.log(number, trial)
-            # After the line: a search killed in between repeats this trial.
-            checkpoint.save(run.path(LAST), {"trials": number})
             progress.note(
                 f"trial {number}/{options.trials}: lr {trial['lr']:.3g}, weight decay "
                 f"{trial['weight_decay']:.3g}, val_accuracy {trial['val_accuracy']:.3f}"
@@ -82,16 +81,6 @@ def _some(pictures: ArrayDataset, samples: int) -> ArrayDataset:
     if samples >= len(pictures):
         return pictures
     return pictures.split([samples, len(pictures) - samples], seed=0)[0]
-
-
-def _finished(run: Run) -> int:
-    """How many trials the search to resume has behind it."""
-    state = checkpoint.load(run.path(LAST))
-    done = state.get("trials")
-    if not isinstance(done, int):
-        raise ValueError(f"{run.path(LAST)}: cannot continue from it: it is of no search")
-    run.rewind(done)
-    return done
 
 
 def _trial(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -23,7 +24,8 @@ from core.models.backbone import Backbone, normalised
 from core.tape import no_grad
 from core.tensor import Tensor
 from core.training.classifier import to_network
-from core.training.run import Run
+from core.training.parts import finished_parts, parts
+from core.training.run import METRICS, Run, read_metrics
 from core.training.trainer import Trainer
 from core.training.transfer import depth_groups, freeze_below, replace_head
 
@@ -64,6 +66,23 @@ class Options:
     out: Path | None = None
     """Folder for the results; by default runs/core-transfer."""
 
+    resume: bool = False
+    """Go on with the trainings that the run in the folder has not finished."""
+
+    def __post_init__(self) -> None:
+        for flag, values in (
+            ("--counts", self.counts),
+            ("--size", (self.size,)),
+            ("--seeds", (self.seeds,)),
+            ("--steps", (self.steps,)),
+            ("--batch-size", (self.batch_size,)),
+        ):
+            if not values or min(values) < 1:
+                raise ValueError(f"{flag} is {min(values, default='empty')}; expected 1 or more")
+        for way in self.ways:
+            if way not in WAYS:
+                raise ValueError(f"--ways {way!r} is unknown; expected some of {', '.join(WAYS)}")
+
 
 @dataclass(frozen=True)
 class Way:
@@ -93,26 +112,31 @@ WAYS: Mapping[str, Way] = MappingProxyType(
 def main(options: Options) -> dict[str, Any]:
     """Train and score every way on every count; returns the summary.
 
-    Raises ValueError for a way or a count that there is not.
+    Raises ValueError for more pictures than a class has.
     """
-    chosen = options.ways or tuple(WAYS)
-    for way in chosen:
-        if way not in WAYS:
-            raise ValueError(f"--ways {way!r} is unknown; expected some of {', '.join(WAYS)}")
     train, test = (data.flowers(split, options.data_root, size=options.size) for split in SPLITS)
     run = Run.create(options.out, "core", "transfer", options)
-    rows = []
-    for count in options.counts:
-        for name in chosen:
-            scores = []
-            for seed in range(options.seeds):
-                part, unused = _few(train, count, seed)
-                model = _trained(options, part, name, f"{name}, {count} a class", seed)
-                scores.append(accuracy(model, unused if options.validation else test))
-            rows.append({"way": name, "count": count, "accuracy": scores})
-            shown = ", ".join(f"{score:.1%}" for score in scores)
-            print(f"{count:>4} a class, {name}: {np.mean(scores):.1%} ({shown})")
-    return run.finish({"rows": rows})
+    ways = options.ways or tuple(WAYS)
+    trainings = list(product(options.counts, ways, range(options.seeds)))
+    done = finished_parts(run) if options.resume else 0
+    for number in parts(run, done, len(trainings)):
+        count, way, seed = trainings[number - 1]
+        part, unused = _few(train, count, seed)
+        model = _trained(options, part, way, f"{way}, {count} a class", seed)
+        score = accuracy(model, unused if options.validation else test)
+        run.log(number, {"way": way, "count": count, "seed": seed, "accuracy": score})
+    return run.finish({"rows": _rows(read_metrics(run.path(METRICS)))})
+
+
+def _rows(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each count and way the accuracies of all seeds; prints their mean."""
+    found: dict[tuple[int, str], list[float]] = {}
+    for line in lines:
+        found.setdefault((line["count"], line["way"]), []).append(line["accuracy"])
+    for (count, way), scores in found.items():
+        shown = ", ".join(f"{score:.1%}" for score in scores)
+        print(f"{count:>4} a class, {way}: {np.mean(scores):.1%} ({shown})")
+    return [{"way": way, "count": count, "accuracy": own} for (count, way), own in found.items()]
 
 
 def _trained(options: Options, part: ArrayDataset, name: str, title: str, seed: int) -> nn.Module:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -90,3 +94,47 @@ def test_accuracy_is_the_share_of_right_answers() -> None:
     images[[0, 1, 2], 0], images[3, 1] = 200, 200
     data = ArrayDataset(images, np.array([0, 0, 1, 1]), ("red", "green"))
     assert transfer.accuracy(Bright(), data, batch_size=3) == 0.75
+
+
+@pytest.fixture
+def few_flowers(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (12, 3, 32, 32)).astype(np.uint8)
+    flowers = ArrayDataset(images, np.arange(12) % 2, ("daisy", "rose"))
+    monkeypatch.setattr(transfer.data, "flowers", lambda *_, **__: flowers)
+
+
+def test_a_stopped_comparison_goes_on_with_what_is_left(
+    few_flowers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways = ("from scratch", "our backbone, frozen")
+    settings = transfer.Options(counts=(2,), ways=ways, size=32, seeds=2, steps=1, batch_size=4)
+    whole = transfer.main(replace(settings, out=tmp_path / "whole"))
+    assert [(row["way"], len(row["accuracy"])) for row in whole["rows"]] == [(w, 2) for w in ways]
+    trained, begun = transfer._trained, []
+
+    def stopping(options: transfer.Options, *args: Any) -> nn.Module:
+        begun.append(args[-1])
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        return trained(options, *args)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(transfer, "_trained", stopping)
+        transfer.main(replace(settings, out=tmp_path / "stopped"))
+    again = transfer.main(replace(settings, out=tmp_path / "stopped", resume=True))
+    assert again["rows"] == whole["rows"]
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"counts": ()}, "--counts is empty; expected 1 or more"),
+        ({"seeds": 0}, "--seeds is 0; expected 1 or more"),
+        ({"steps": -1}, "--steps is -1; expected 1 or more"),
+        ({"ways": ("by magic",)}, "--ways 'by magic' is unknown; expected some of from scratch"),
+    ],
+)
+def test_comparisons_that_compare_nothing(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        transfer.Options(**changes)
