@@ -6,6 +6,7 @@ it writes (`look`, `first`, then `step` after `step`). Features are (N, C, h, w)
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -238,6 +239,19 @@ NAMES = tuple(_DECODERS)
 
 # What options may be: a file's header must not ask for more memory than a network takes.
 _LARGEST = 4096
+
+
+def completed(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of decoder `name`, those that are missing with the value that it gives them.
+
+    A file that was written before an option existed lacks it, and means the default.
+    """
+    return {**_defaults(_DECODERS[name]), **options}
+
+
+def _defaults(made: Callable[..., Decoder]) -> dict[str, Any]:
+    parameters = inspect.signature(made).parameters.values()
+    return {one.name: one.default for one in parameters if one.default is not one.empty}
 
 
 def build(name: str, vocabulary: int, *, channels: int, **options: Any) -> Decoder:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 import core
+from captioning import decoders, encoders
 from captioning.batches import Batch, Sentences
 from captioning.captioner import Captioner, CaptionNet, Decoding
 from captioning.changes import Changed
@@ -140,15 +141,27 @@ def _network(options: Options, data: CaptionData) -> Captioner:
             f"{options.weights} is {before.architecture} on {before.encoder}, not {options.model} "
             f"on {options.encoder}"
         )
-    built = dict(before.options), dict(before.encoder_options)
-    asked = options.network_options(), options.encoder_options()
-    if built != asked:
-        raise ValueError(f"{options.weights} was built with {built}, the flags ask for {asked}")
+    _refuse_other_sizes(options, before)
     net = CaptionNet(before.net.decoder, before.net.eyes, frozen=options.frozen)
     if before.net.norm is not None and net.norm is not None:
         net.norm.load_state_dict(before.net.norm.state_dict())
     before.net, before.data = net, data.name
     return before
+
+
+def _refuse_other_sizes(options: Options, before: Captioner) -> None:
+    """Raise ValueError unless the flags ask for the decoder and the encoder of --weights."""
+    for part, name, built, asked in (
+        (decoders, options.model, before.options, options.network_options()),
+        (encoders, options.encoder, before.encoder_options, options.encoder_options()),
+    ):
+        own, other = part.completed(name, built), part.completed(name, asked)
+        changed = [key for key in other if own.get(key) != other[key]]
+        if changed:
+            raise ValueError(
+                f"{options.weights} was built with { ({key: own.get(key) for key in changed}) }, "
+                f"the flags ask for { ({key: other[key] for key in changed}) }"
+            )
 
 
 def _trainer(

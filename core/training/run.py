@@ -8,6 +8,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -176,6 +177,8 @@ def _refuse_other_options(folder: Path, options: object) -> None:
     if not isinstance(begun, dict):
         return
     changeable = {"resume", "out", *getattr(options, "CHANGEABLE", ())}
+    # A run begun before an option existed had its default.
+    begun = {**_without_home(plain(_defaults(options))), **begun}
     changed = [
         f"--{name.replace('_', '-')} {begun[name]}, not {value}"
         for name, value in _without_home(plain(options)).items()
@@ -183,6 +186,17 @@ def _refuse_other_options(folder: Path, options: object) -> None:
     ]
     if changed:
         raise ValueError(f"{folder} cannot be resumed so: it was begun with {'; '.join(changed)}")
+
+
+def _defaults(options: Any) -> dict[str, Any]:
+    """The fields of a dataclass instance that have a default, with it."""
+    found = {one.name: one.default for one in fields(options) if one.default is not MISSING}
+    made = {
+        one.name: one.default_factory()
+        for one in fields(options)
+        if one.default_factory is not MISSING
+    }
+    return {**found, **made}
 
 
 def _verb_of(folder: Path) -> str | None:

@@ -124,6 +124,20 @@ def test_fine_tuning_goes_on_from_a_frozen_encoder(flickr_root: Path, tmp_path: 
         train.main(flickr(flickr_root, tmp_path / "d", weights=start, width=16))
 
 
+def test_a_file_from_before_an_option_existed_means_its_default(
+    flickr_root: Path, tmp_path: Path
+) -> None:
+    train.main(flickr(flickr_root, tmp_path / "a", epochs=1))
+    arrays, header = weights.load(tmp_path / "a" / train.NETWORK)
+    stored = json.loads(header["options"])
+    assert stored.pop("attend") == "before"
+    old = tmp_path / "old.safetensors"
+    weights.save(old, arrays, {**header, "options": json.dumps(stored)})
+    train.main(flickr(flickr_root, tmp_path / "b", epochs=1, weights=old))
+    with pytest.raises(ValueError, match=r"was built with {'attend': 'before'}, the flags .*after"):
+        train.main(flickr(flickr_root, tmp_path / "c", weights=old, attend="after"))
+
+
 def load_encoder_weights(path: Path) -> np.ndarray:
     return Captioner.load(path).net.eyes.state_dict()["features.0.weight"]
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -154,6 +154,20 @@ def test_a_run_is_not_resumed_with_other_options(tmp_path: Path) -> None:
     assert (tmp_path / "config.json").read_bytes() == config
     assert (tmp_path / "summary.json").exists()
     Run.create(tmp_path, "core", "train", Options(data_root=tmp_path, resume=True))
+
+
+def test_a_run_begun_before_an_option_existed_had_its_default(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Grown(Options):
+        steps: tuple[int, ...] = field(default_factory=lambda: (1, 2))
+        attend: str = "before"
+
+    finish_training(tmp_path)
+    with pytest.raises(ValueError, match=r"was begun with --attend before, not after"):
+        Run.create(tmp_path, "core", "train", Grown(attend="after", resume=True))
+    with pytest.raises(ValueError, match=r"was begun with --steps \[1, 2\], not \[3\]"):
+        Run.create(tmp_path, "core", "train", Grown(steps=(3,), resume=True))
+    Run.create(tmp_path, "core", "train", Grown(resume=True))
 
 
 def test_nothing_to_resume(tmp_path: Path) -> None:
