@@ -152,6 +152,7 @@ def test_looking_into_a_network() -> None:
     [
         ("attention", {"attention": 4}, False),
         ("attention", {"attention": 4, "cell": "gru"}, True),
+        ("attention", {"attention": 4, "attend": "after"}, True),
         ("nic", {"image": "state"}, False),
         ("nic", {"cell": "rnn"}, True),
     ],

@@ -130,6 +130,19 @@ def test_attention_is_a_share_of_every_place() -> None:
     assert attention.numpy().min() > 0
 
 
+@pytest.mark.parametrize("attend, asked_with", [("before", 3), ("after", 2)])
+def test_where_to_look_is_asked_before_or_after_the_word(attend: str, asked_with: int) -> None:
+    net, seen, words = make("attention", attend=attend).eval(), features(1), sentences(1)
+    other = words.copy()
+    other[0, 2] = words[0, 2] % (VOCABULARY - 5) + 5
+    with core.no_grad():
+        first, second = (net(seen, several).attention.numpy()[0] for several in (words, other))
+    moved = np.abs(first - second).max(axis=1)
+    # Word 2 tells first what is looked at with word 2 itself, or with the next.
+    assert moved[:asked_with].max() == 0
+    assert moved[asked_with] > 1e-5
+
+
 def test_sizes_are_those_of_the_papers_layers() -> None:
     nic = build("nic", 1000, channels=2048, width=512)
     # Embedding, picture, LSTM (with PyTorch's two biases), scores.
@@ -295,8 +308,11 @@ def test_the_small_encoder_knows_where_it_looks() -> None:
 # --------------------------------------------------------------------------- beside PyTorch
 
 
-def _torch_decoder(torch: Any, net: Decoder) -> Any:
-    """The same arithmetic from the papers' equations, with our parameters, in PyTorch."""
+def _torch_decoder(torch: Any, net: Decoder, when: str) -> Any:
+    """The same arithmetic from the papers' equations, with our parameters, in PyTorch.
+
+    Attention is asked where to look `when`: "before" or "after" the cell has read the word.
+    """
     state = {n: torch.tensor(a, requires_grad=True) for n, a in net.state_dict().items()}
     gates = {n.removeprefix("cell."): a for n, a in state.items() if n.startswith("cell.")}
 
@@ -323,13 +339,21 @@ def _torch_decoder(torch: Any, net: Decoder) -> Any:
     def attend(seen: Any, words: Any) -> Any:
         places = seen.flatten(2).transpose(1, 2)
         h, c = torch.tanh(layer("start", places.mean(1))).chunk(2, 1)
+        context = torch.zeros(len(seen), places.shape[2])
         outputs = []
-        for t in range(words.shape[1]):
-            word = state["embedding.weight"][words[:, t]]
+
+        def look(h: Any) -> Any:
             score = torch.tanh(layer("of_places", places) + layer("of_state", h)[:, None])
             share = torch.softmax(layer("energy", score)[:, :, 0], 1)
-            context = torch.sigmoid(layer("gate", h)) * (share[:, :, None] * places).sum(1)
+            return torch.sigmoid(layer("gate", h)) * (share[:, :, None] * places).sum(1)
+
+        for t in range(words.shape[1]):
+            word = state["embedding.weight"][words[:, t]]
+            if when == "before":
+                context = look(h)
             h, c = lstm(torch.cat([word, context], 1), h, c)
+            if when == "after":
+                context = look(h)
             deep = torch.tanh(word + layer("output_state", h) + layer("output_seen", context))
             outputs.append(layer("scores", deep))
         return torch.stack(outputs, 1)
@@ -338,13 +362,15 @@ def _torch_decoder(torch: Any, net: Decoder) -> Any:
 
 
 @pytest.mark.peer
-@pytest.mark.parametrize("name", NAMES)
-def test_logits_and_gradients_are_pytorchs(name: str) -> None:
+@pytest.mark.parametrize(
+    "name, options", [("nic", {}), ("attention", {}), ("attention", {"attend": "after"})]
+)
+def test_logits_and_gradients_are_pytorchs(name: str, options: dict[str, Any]) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch (the bench extra) is not installed")
-    net = make(name, dropout=0.0)
+    net = make(name, dropout=0.0, **options)
     assert isinstance(net, NIC | SoftAttention)
     seen, words = features(), sentences()
-    theirs, state = _torch_decoder(torch, net)
+    theirs, state = _torch_decoder(torch, net, options.get("attend", "before"))
     logits = net(seen, words).logits
     expected = theirs(torch.tensor(seen.numpy()), torch.tensor(words))
     np.testing.assert_allclose(logits.numpy(), expected.detach().numpy(), rtol=1e-4, atol=1e-5)
