@@ -215,16 +215,29 @@ def test_a_toy_batch_is_memorised_in_30_steps(name: str, options: dict[str, Any]
 
 def test_what_comes_after_the_end_teaches_nothing() -> None:
     made, toys = captioner("attention"), batch()
-    loss, _ = WordLoss()(made.net, toys)
-    other = toys.words.copy()
-    other[1, 5:] = 9
-    masked = np.where(toys.words == PAD, PAD, other)
-    np.testing.assert_array_equal(masked, toys.words)
-    logits = made.net(toys.inputs, toys.words[:, :-1], toys.owner).logits.numpy()
-    chances = F.log_softmax(Tensor(logits), 2).numpy()
     target = toys.words[:, 1:]
+    loss, _ = _taught(made, toys)
+    logits = made.net(toys.inputs, toys.read, toys.owner).logits
+    chances = F.log_softmax(logits, 2).numpy()
     own = [chances[i, t, target[i, t]] for i, t in np.argwhere(target != PAD)]
-    assert loss.item() == pytest.approx(-np.mean(own), rel=1e-5)
+    assert loss == pytest.approx(-np.mean(own), rel=1e-5)
+    read = np.where(target == PAD, 9, toys.read)
+    assert (read != toys.read).sum() == 2
+    for even in (0.0, 0.5):
+        loss, learned = _taught(made, toys, even)
+        again, same = _taught(made, toys._replace(read=read), even)
+        assert again == pytest.approx(loss, rel=1e-6)
+        for one, other in zip(learned, same, strict=True):
+            np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6)
+        # What is read before the end does teach.
+        assert _taught(made, toys._replace(read=toys.read[::-1]), even)[0] != pytest.approx(loss)
+
+
+def _taught(made: Captioner, toys: Batch, even: float = 0.0) -> tuple[float, list[np.ndarray]]:
+    """The loss of a batch, and the decoder's gradients."""
+    parameters = list(made.net.decoder.parameters())
+    loss, _ = WordLoss(even_attention=even)(made.net, toys)
+    return loss.item(), [gradient.numpy() for gradient in core.grad(loss, parameters)]
 
 
 def test_even_attention_is_equation_14_of_xu_et_al() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from captioning.encoders import ClassifierEncoder
 from captioning.evaluate import most_common, nearest
 from captioning.features import inputs_of
 from captioning.metrics import score
-from captioning.recipes import RECIPES, Recipe
-from captioning.words import tokenize
+from captioning.recipes import RECIPES
+from captioning.words import Vocabulary, tokenize
 from core import recipes
 from core.data.images import save_image
 from core.io import weights
@@ -179,11 +179,23 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(
 
 
 def test_every_recipe_is_one_that_can_be_built() -> None:
-    known = {one.name for one in fields(Recipe)}
+    vocabulary = Vocabulary.of([["a", "red", "dog"]])
+    words = np.array([vocabulary.encode(["a", "dog"])])
     for name, recipe in RECIPES.items():
-        assert set(vars(recipe)) == known, name
         assert recipe.frozen == (recipe.data == "flickr8k"), name
         assert (recipe.augment != "none") == (not recipe.frozen), name
+        captioner = Captioner.new(
+            recipe.model,
+            vocabulary,
+            recipe.encoder,
+            options=recipe.network_options(),
+            encoder_options=recipe.encoder_options(),
+            frozen=recipe.frozen,
+            pretrained=False,
+        )
+        assert captioner.net.decoder.embedding.weight.shape[1] == recipe.width
+        maps = np.zeros((1, captioner.net.eyes.channels, 2, 2), np.float16)
+        assert captioner.net.eval()(maps, words).logits.shape == (1, 4, len(vocabulary)), name
 
 
 @pytest.mark.parametrize(
@@ -345,7 +357,45 @@ def test_predict_does_not_overwrite_a_picture(weights_file: Path, tmp_path: Path
         )
 
 
-def test_the_demo_trains_and_breaks_its_promise_only_when_it_counts(tmp_path: Path) -> None:
+def test_the_demo_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = replace(RECIPES[demo.RECIPE], width=8, encoder_width=4, batch_size=6)
+    monkeypatch.setattr(demo, "RECIPES", {demo.RECIPE: small})
     demo.main(demo.Options(train=True, epochs=1, count=3, out=tmp_path / "demo", device="cpu"))
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
     assert summary["images"] == 3 and summary["all_right"] < 0.9
+
+
+@pytest.mark.parametrize(
+    "figures, count, own, missed",
+    [
+        ((0.90, 0.75), 100, False, False),
+        ((0.89, 0.99), 100, False, True),
+        ((0.99, 0.74), 100, False, True),
+        ((0.0, 0.0), 99, False, False),
+        ((0.0, 0.0), 100, True, False),
+    ],
+)
+def test_the_demo_breaks_its_promise_only_when_it_counts(
+    figures: tuple[float, float],
+    count: int,
+    own: bool,
+    missed: bool,
+    tmp_path: Path,
+    weights_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown: list[int] = []
+
+    def show(run: Any, captioner: Any, count: int) -> tuple[float, float]:
+        shown.append(count)
+        return figures
+
+    monkeypatch.setattr(demo, "show", show)
+    chosen = weights_file if own else None
+    settings = demo.Options(count=count, out=tmp_path / "demo", weights=chosen, device="cpu")
+    if missed:
+        with pytest.raises(RuntimeError, match=r"the demo promises 0\.9 and 75%"):
+            demo.main(settings)
+    else:
+        demo.main(settings)
+    assert shown == [count]
