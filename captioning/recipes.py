@@ -8,6 +8,7 @@ validation split. Any setting may be changed by its flag.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -85,6 +86,10 @@ class Recipe(Optimisation):
             raise ValueError(
                 "--average: captioning keeps the weights of the best epoch as they are"
             )
+        self._check_numbers()
+        self._refuse_what_does_nothing()
+
+    def _check_numbers(self) -> None:
         if not 0 <= self.dropout < 1:
             raise ValueError(f"--dropout is {self.dropout}; expected 0 up to 1")
         if not 0 <= self.scheduled_sampling <= 1:
@@ -93,18 +98,26 @@ class Recipe(Optimisation):
             raise ValueError(f"--word-dropout is {self.word_dropout}; expected 0 up to 1")
         if self.min_count < 1:
             raise ValueError(f"--min-count is {self.min_count}; expected 1 or more")
-        if self.even_attention < 0 or (self.even_attention and self.model != "attention"):
-            raise ValueError(
-                f"--even-attention is {self.even_attention}; expected 0 or more, with attention"
-            )
+        if not 0 <= self.even_attention < math.inf:
+            raise ValueError(f"--even-attention is {self.even_attention}; expected 0 or more")
         if not 0 <= self.jitter <= 1:
             raise ValueError(f"--jitter is {self.jitter}; expected 0 to 1")
-        for flag, changes in (
-            ("--augment", self.augment != "none"),
-            ("--jitter", self.jitter > 0),
+        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
+            raise ValueError(f"--clip-norm is {self.clip_norm}; expected more than 0, or None")
+
+    def _refuse_what_does_nothing(self) -> None:
+        nic, small = self.model == "nic", self.encoder == "small"
+        once = f"the features of {self.encoder} are computed once"
+        for flag, given, reason in (
+            ("--even-attention", nic and self.even_attention > 0, "nic has no attention"),
+            ("--attend after", nic and self.attend == "after", "nic has no attention"),
+            ("--image state", not nic and self.image == "state", "only nic is shown it so"),
+            ("--finetune", small and self.finetune, "the small encoder learns in any case"),
+            ("--augment", self.frozen and self.augment != "none", once),
+            ("--jitter", self.frozen and self.jitter > 0, once),
         ):
-            if changes and self.frozen:
-                raise ValueError(f"{flag}: the features of {self.encoder} are computed once")
+            if given:
+                raise ValueError(f"{flag}: {reason}")
 
     @property
     def frozen(self) -> bool:
@@ -163,7 +176,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "scenes-attention": _SCENES,
         # Starts from the network of the former: --weights runs/.../network.safetensors.
         "scenes-attention-again": replace(_SCENES, lr=0.001, epochs=7),
-        "scenes-nic": replace(_SCENES, model="nic"),
+        "scenes-nic": replace(_SCENES, model="nic", attend="before"),
         "flickr8k-nic": _NIC,
         "flickr8k-nic-gru": replace(_NIC, cell="gru"),
         "flickr8k-nic-rnn": replace(_NIC, cell="rnn"),

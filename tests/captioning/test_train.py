@@ -207,7 +207,18 @@ def test_every_recipe_is_one_that_can_be_built() -> None:
         ({"word_dropout": 1.0}, "--word-dropout is 1.0"),
         ({"jitter": 1.5}, "--jitter is 1.5"),
         ({"min_count": 0}, "--min-count is 0"),
-        ({"model": "nic", "even_attention": 1.0}, "--even-attention is 1.0"),
+        ({"even_attention": -1.0}, "--even-attention is -1.0"),
+        ({"even_attention": float("nan")}, "--even-attention is nan"),
+        ({"even_attention": float("inf")}, "--even-attention is inf"),
+        ({"clip_norm": 0.0}, "--clip-norm is 0.0; expected more than 0, or None"),
+        ({"clip_norm": float("nan")}, "--clip-norm is nan"),
+        (
+            {"model": "nic", "attend": "before", "even_attention": 1.0},
+            "--even-attention: nic has no attention",
+        ),
+        ({"model": "nic"}, "--attend after: nic has no attention"),
+        ({"image": "state"}, "--image state: only nic is shown it so"),
+        ({"finetune": True}, "--finetune: the small encoder learns in any case"),
         ({"encoder": "backbone", "augment": "affine"}, "features of backbone are computed once"),
         (
             {"encoder": "backbone", "augment": "none", "jitter": 0.5},
@@ -222,6 +233,10 @@ def test_every_recipe_is_one_that_can_be_built() -> None:
 def test_options_out_of_range(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         options("scenes-attention", None, **changes)
+
+
+def test_gradients_may_stay_as_long_as_they_are() -> None:
+    assert options("scenes-attention", None, clip_norm=None).clip_norm is None
 
 
 def test_baselines_look_a_sentence_up(flickr_root: Path) -> None:
