@@ -46,8 +46,8 @@ def cached_features(encoder: Encoder, name: str, data: CaptionData, folder: Path
             "channels": encoder.channels,
         },
     )
-    key = hashlib.sha256("\n".join(data.ids).encode()).hexdigest()[:24]
-    kept = cache.get(f"{data.split}-{key}")
+    key = f"{data.split}-{_pictures_digest(data)}"
+    kept = cache.get(key)
     if kept is not None:
         return kept
     found = []
@@ -57,7 +57,7 @@ def cached_features(encoder: Encoder, name: str, data: CaptionData, folder: Path
             pictures = np.stack([encoder.prepare(picture.read()) for picture in several])
             found.append(encoder(pictures).numpy().astype(np.float16))
     features = np.ascontiguousarray(np.concatenate(found))
-    cache.put(f"{data.split}-{key}", features)
+    cache.put(key, features)
     return features
 
 
@@ -66,6 +66,19 @@ def default_cache() -> Path:
     from pooch import os_cache
 
     return Path(os_cache("openbook")) / "captioning"
+
+
+def _pictures_digest(data: CaptionData) -> str:
+    """Which pictures they are: where the files lie, their sizes and times; names of scenes."""
+    known = []
+    for picture in data.pictures:
+        path = getattr(picture, "path", None)
+        if path is None:
+            known.append(picture.id)
+        else:
+            status = path.stat()
+            known.append(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}")
+    return hashlib.sha256("\n".join(known).encode(errors="surrogateescape")).hexdigest()[:24]
 
 
 def _digest(encoder: Encoder) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from captioning import data, demo, evaluate, predict, search, train
+from captioning import data, demo, encoders, evaluate, predict, search, train
 from captioning.captioner import Captioner, Decoding, load_captioner
 from captioning.data import load
 from captioning.encoders import ClassifierEncoder
 from captioning.evaluate import most_common, nearest
-from captioning.features import inputs_of
+from captioning.features import cached_features, inputs_of
 from captioning.metrics import score
 from captioning.recipes import RECIPES
 from captioning.words import Vocabulary, tokenize
@@ -104,6 +105,38 @@ def test_features_are_computed_once(
 
     monkeypatch.setattr(ClassifierEncoder, "maps", refuse)
     np.testing.assert_array_equal(inputs_of(captioner, test, flickr_root / "cache"), first)
+
+
+def test_features_are_those_of_the_pictures_that_are_there(
+    flickr_root: Path, tmp_path: Path
+) -> None:
+    eyes, cache = encoders.trained("backbone", grid=2), tmp_path / "cache"
+
+    def features(root: Path) -> np.ndarray:
+        return cached_features(eyes, "backbone", load("flickr8k", "test", data_root=root), cache)
+
+    def kept() -> int:
+        return len(list(cache.glob("*/*.npz")))
+
+    first = features(flickr_root)
+    np.testing.assert_array_equal(features(flickr_root), first)
+    assert kept() == 1
+    # The same names in another folder, and another picture of the same name.
+    other = tmp_path / "other"
+    shutil.copytree(flickr_root, other)
+    replaced = other / "flickr8k" / "Flicker8k_Dataset" / "test0.jpg"
+    save_image(replaced, np.full((40, 48, 3), 255, np.uint8))
+    second = features(other)
+    assert np.abs(second[0] - first[0]).max() > 0
+    np.testing.assert_array_equal(second[1], first[1])
+    save_image(replaced, np.zeros((40, 48, 3), np.uint8))
+    assert np.abs(features(other)[0] - second[0]).max() > 0
+    assert kept() == 3
+    scenes = load("scenes", "val")
+    np.testing.assert_array_equal(
+        *(cached_features(eyes, "backbone", scenes, cache) for _ in range(2))
+    )
+    assert kept() == 4
 
 
 def test_fine_tuning_goes_on_from_a_frozen_encoder(flickr_root: Path, tmp_path: Path) -> None:
