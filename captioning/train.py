@@ -142,6 +142,11 @@ def _network(options: Options, data: CaptionData) -> Captioner:
             f"on {options.encoder}"
         )
     _refuse_other_sizes(options, before)
+    if options.frozen and before.net.encoder is not None:
+        raise ValueError(
+            f"{options.weights} holds an encoder that has learned, which is saved with --finetune "
+            "only; expected --finetune"
+        )
     net = CaptionNet(before.net.decoder, before.net.eyes, frozen=options.frozen)
     if before.net.norm is not None and net.norm is not None:
         net.norm.load_state_dict(before.net.norm.state_dict())

@@ -39,8 +39,10 @@ def beam_search(
 
     The `width` best beginnings are carried on; a sentence is ranked by its log-probability over
     its length (END counts) to the power `length_penalty` (Wu et al. 2016, without the constant).
-    UNKNOWN is never written. All pictures are searched at once. The decoder should be in
-    evaluation mode. Raises ValueError for a width or a length below 1.
+    With a width of 1 the likeliest word is taken each time, whatever the penalty. UNKNOWN is never
+    written. All pictures are searched at once. A sentence has at most `max_words` words, END among
+    them: it is cut where it has not ended. The decoder should be in evaluation mode. Raises
+    ValueError for a width or a length below 1, and for a network that holds NaN.
     """
     if width < 1 or max_words < 1:
         raise ValueError(f"beam_search: width {width}, max_words {max_words}; expected 1 or more")
@@ -73,6 +75,9 @@ def _beams(
             for beam, chance in best[n]:
                 beginning = words[n * width + beam, None, 1:]
                 several += _ended(beginning, [chance], length, length_penalty)
+        if width == 1:
+            # Greedy: the first end is the end, however a longer sentence would rank.
+            total[[bool(several) for several in done]] = -np.inf
         if all(
             _settled(d, t, width, max_words, length_penalty)
             for d, t in zip(done, total, strict=True)
@@ -86,6 +91,11 @@ def _beams(
 
 def _log_chances(logits: Tensor) -> NDArray[np.float64]:
     chances = F.log_softmax(logits, 1).numpy().astype(np.float64)
+    if np.isnan(chances).any():
+        raise ValueError(
+            "the next word has no probabilities: the network's weights, or what it is shown, hold "
+            "NaN or infinity; expected numbers"
+        )
     chances[:, [PAD, BEGIN, UNKNOWN]] = -np.inf
     return chances
 
@@ -155,24 +165,26 @@ def sample(
 ) -> list[Sentence]:
     """For each row of the features one sentence, each word drawn by its probability.
 
-    Probabilities to the power 1 / `temperature`, and only the `top_k` best words if given.
-    `log_probability` is the network's own. Raises ValueError for a temperature of 0 or less, or
-    `top_k` below 1.
+    Probabilities to the power 1 / `temperature`, and only the `top_k` best words if given. Of
+    `max_words` the last is END, as in `beam_search`. `log_probability` is the network's own. Raises
+    ValueError for a temperature of 0 or less, `top_k` or a length below 1, and for a network that
+    holds NaN.
     """
-    if not temperature > 0 or (top_k is not None and top_k < 1):
+    if not temperature > 0 or (top_k is not None and top_k < 1) or max_words < 1:
         raise ValueError(
-            f"sample: temperature {temperature}, top_k {top_k}; expected more than 0, 1 or more"
+            f"sample: temperature {temperature}, top_k {top_k}, max_words {max_words}; expected "
+            "more than 0, 1 or more, 1 or more"
         )
     with core.no_grad():
         memory, state = decoder.look(features), decoder.first(features)
         count = len(features)
         words, total = np.full((count, 1), BEGIN), np.zeros(count)
-        for _ in range(max_words):
+        for length in range(1, max_words + 1):
             logits, state, _ = decoder.step(words[:, -1], state, memory)
             chances = _log_chances(logits)
             drawn = _drawn(chances, rng, temperature, top_k)
             over = (words == END).any(axis=1)
-            drawn = np.where(over, END, drawn)
+            drawn = np.where(over | (length == max_words), END, drawn)
             total += np.where(over, 0.0, chances[np.arange(count), drawn])
             words = np.concatenate([words, drawn[:, None]], axis=1)
             if (words == END).any(axis=1).all():
