@@ -151,6 +151,9 @@ def test_fine_tuning_goes_on_from_a_frozen_encoder(flickr_root: Path, tmp_path: 
     learned = tuned.net.eyes.state_dict()["features.0.weight"]
     assert 0 < np.abs(learned - published).max() < 0.1
     assert tuned.vocabulary == Captioner.load(start).vocabulary
+    with pytest.raises(ValueError, match=r"holds an encoder that has learned.*--finetune only"):
+        tuned_file = tmp_path / "b" / train.NETWORK
+        train.main(flickr(flickr_root, tmp_path / "e", epochs=1, weights=tuned_file))
     with pytest.raises(ValueError, match="is attention on backbone, not nic on backbone"):
         train.main(flickr(flickr_root, tmp_path / "c", weights=start, model="nic"))
     with pytest.raises(ValueError, match=r"was built with .*'width': 8.* the flags ask for .*16"):
