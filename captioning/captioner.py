@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from core.io import weights
 from core.io.weights import Card
 
 _AT_ONCE = 50  # pictures; a beam of five makes it 250 rows
+_WIDEST = 1000  # beam
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,7 @@ class Decoding:
     alike."""
 
     max_words: int = MAX_WORDS
-    """Most words of a sentence, its end included."""
+    """Most words of a sentence, its end included: one that has not ended by then is cut."""
 
     temperature: float | None = None
     """Draw each word by its probability instead; below 1 likelier words, above 1 bolder ones."""
@@ -52,19 +54,24 @@ class Decoding:
     """When drawing, only among so many likeliest words."""
 
     def __post_init__(self) -> None:
-        for flag, value in (("--beam", self.beam), ("--max-words", self.max_words)):
-            if value < 1:
-                raise ValueError(f"{flag} is {value}; expected 1 or more")
-        if self.temperature is not None and not self.temperature > 0:
-            raise ValueError(f"--temperature is {self.temperature}; expected more than 0")
+        if not 1 <= self.beam <= _WIDEST:
+            raise ValueError(f"--beam is {self.beam}; expected 1 to {_WIDEST}")
+        if self.max_words < 1:
+            raise ValueError(f"--max-words is {self.max_words}; expected 1 or more")
+        if not 0 <= self.length_penalty <= 10:
+            raise ValueError(f"--length-penalty is {self.length_penalty}; expected 0 to 10")
+        if self.temperature is not None and not 0.01 <= self.temperature <= 100:
+            raise ValueError(f"--temperature is {self.temperature}; expected 0.01 to 100")
+        if self.top_k is not None and (self.top_k < 1 or self.temperature is None):
+            raise ValueError(f"--top-k is {self.top_k}; expected 1 or more, with --temperature")
+        if self.consensus is None:
+            return
         drawn = self.temperature is not None
-        if self.consensus is not None and (self.consensus < 0.01 or self.beam == 1 or drawn):
+        if not 0.01 <= self.consensus < math.inf or self.beam == 1 or drawn:
             raise ValueError(
                 f"--consensus is {self.consensus}; expected 0.01 or more, with a beam of two or "
                 "more and without --temperature"
             )
-        if self.top_k is not None and (self.top_k < 1 or self.temperature is None):
-            raise ValueError(f"--top-k is {self.top_k}; expected 1 or more, with --temperature")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,27 +49,36 @@ class Options(CommonOptions):
             raise ValueError("--beams and --length-penalties: expected one or more of each")
         for consensus in self.consensus:
             Decoding(beam=max(self.beams), consensus=consensus)
+        self.settings()
         if self.count is not None and self.count < 1:
             raise ValueError(f"--count is {self.count}; expected 1 or more")
+
+    def settings(self) -> list[Decoding]:
+        """Every way of writing to try. Raises ValueError for one that is out of range."""
+        every = [
+            Decoding(beam=beam, length_penalty=penalty)
+            for beam in self.beams
+            for penalty in self.length_penalties
+        ]
+        return [
+            replace(one, consensus=consensus)
+            for one in every
+            for consensus in (None, *self.consensus)
+            # Of one sentence to choose from, they change nothing.
+            if one.beam > 1
+            or (one.length_penalty == self.length_penalties[0] and consensus is None)
+        ]
 
 
 def main(options: Options) -> dict[str, Any]:
     """Score each setting, and write all to the run folder, the best first."""
-    settings = [
-        Decoding(beam=beam, length_penalty=penalty, consensus=consensus)
-        for beam in options.beams
-        for penalty in options.length_penalties
-        for consensus in (None, *options.consensus)
-        # Of one sentence to choose from, they change nothing.
-        if beam > 1 or (penalty == options.length_penalties[0] and consensus is None)
-    ]
     data = load(options.data, "val", count=options.count, data_root=options.data_root)
     captioner = load_captioner(options.data, options.weights, data_root=options.data_root)
     captioner.net.to(resolve_device(options.device))
     run = Run.create(options.out, "captioning", "search", options)
     inputs = inputs_of(captioner, data, options.cache)
     tried = []
-    for setting in settings:
+    for setting in options.settings():
         figures = judge(captioner, data, inputs, setting).figures
         if options.by not in figures:
             raise ValueError(f"--by {options.by!r} is none of {', '.join(figures)}")

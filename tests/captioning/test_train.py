@@ -132,11 +132,9 @@ def test_features_are_those_of_the_pictures_that_are_there(
     save_image(replaced, np.zeros((40, 48, 3), np.uint8))
     assert np.abs(features(other)[0] - second[0]).max() > 0
     assert kept() == 3
-    scenes = load("scenes", "val")
-    np.testing.assert_array_equal(
-        *(cached_features(eyes, "backbone", scenes, cache) for _ in range(2))
-    )
-    assert kept() == 4
+    for _ in range(2):
+        cached_features(eyes, "backbone", load("scenes", "val"), cache)
+        assert kept() == 4
 
 
 def test_fine_tuning_goes_on_from_a_frozen_encoder(flickr_root: Path, tmp_path: Path) -> None:
@@ -261,6 +259,16 @@ def test_every_recipe_is_one_that_can_be_built() -> None:
             "--jitter: the features of backbone",
         ),
         ({"beam": 0}, "--beam is 0"),
+        ({"beam": 1001}, "--beam is 1001; expected 1 to 1000"),
+        ({"max_words": 0}, "--max-words is 0"),
+        ({"length_penalty": -0.1}, "--length-penalty is -0.1; expected 0 to 10"),
+        ({"length_penalty": 11.0}, "--length-penalty is 11.0"),
+        ({"length_penalty": float("nan")}, "--length-penalty is nan"),
+        ({"consensus": float("nan")}, "--consensus is nan"),
+        ({"consensus": float("inf")}, "--consensus is inf"),
+        ({"temperature": 1e-3}, "--temperature is 0.001; expected 0.01 to 100"),
+        ({"temperature": float("inf")}, "--temperature is inf"),
+        ({"temperature": float("nan")}, "--temperature is nan"),
         ({"top_k": 5}, "--top-k is 5"),
         ({"temperature": 0.0}, "--temperature is 0.0"),
         ({"count": 0}, "--count is 0"),
@@ -394,6 +402,28 @@ def test_search_tries_every_setting_on_the_validation_split(
         search.main(search.Options(weights=weights_file, out=tmp_path / "b", by="SPICE"))
     with pytest.raises(ValueError, match="expected one or more of each"):
         search.Options(beams=())
+    lists: list[tuple[dict[str, Any], str]] = [
+        ({"beams": (3, 0)}, "--beam is 0"),
+        ({"beams": (1, 2000)}, "--beam is 2000"),
+        ({"length_penalties": (0.5, float("nan"))}, "--length-penalty is nan"),
+        ({"length_penalties": (-1.0,), "beams": (1,)}, "--length-penalty is -1.0"),
+        ({"consensus": (1.0, float("inf"))}, "--consensus is inf"),
+        ({"consensus": (1.0,), "beams": (1,)}, "--consensus is 1.0"),
+    ]
+    for changes, message in lists:
+        with pytest.raises(ValueError, match=message):
+            search.Options(**changes)
+
+
+def test_a_network_that_holds_nan_writes_nothing(weights_file: Path, tmp_path: Path) -> None:
+    arrays, header = weights.load(weights_file)
+    arrays["decoder.scores.bias"][3] = np.nan
+    weights.save(tmp_path / "nan.safetensors", arrays, header)
+    captioner = Captioner.load(tmp_path / "nan.safetensors")
+    inputs = np.zeros((1, 3, 32, 32), np.uint8)
+    for how in (Decoding(beam=1), Decoding(beam=3), Decoding(temperature=1.0)):
+        with pytest.raises(ValueError, match=r"the next word has no probabilities.*hold NaN"):
+            captioner.write(inputs, how)
 
 
 def test_predict_does_not_overwrite_a_picture(weights_file: Path, tmp_path: Path) -> None:
