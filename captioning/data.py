@@ -9,7 +9,7 @@ from typing import Protocol
 
 from captioning.published import read_coco, read_flickr8k
 from captioning.words import tokenize
-from core.data.images import Picture, read_image
+from core.data.images import Picture
 from core.data.roots import find
 from core.data.scenes import Scene, Scenes
 from core.data.scenes.text import INVERSE, Description, parse_sentence, write_sentence
@@ -27,27 +27,12 @@ class Captioned(Protocol):
     """A picture that sentences are known of."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> int | str: ...
 
     @property
     def captions(self) -> Sequence[str]: ...
 
     def read(self) -> Picture: ...
-
-
-@dataclass(frozen=True)
-class PictureFile:
-    """A picture in a file, and its sentences."""
-
-    path: Path
-    captions: Sequence[str]
-
-    @property
-    def id(self) -> str:
-        return self.path.name
-
-    def read(self) -> Picture:
-        return read_image(self.path)
 
 
 @dataclass(frozen=True)
@@ -60,8 +45,8 @@ class CaptionData:
     skipped: Sequence[str] = field(default_factory=tuple)
 
     @property
-    def ids(self) -> list[str]:
-        """The pictures' names."""
+    def ids(self) -> list[int | str]:
+        """What the data set calls the pictures: COCO's numbers, otherwise names."""
         return [picture.id for picture in self.pictures]
 
     def sentences(self) -> Iterator[list[list[str]]]:
@@ -124,13 +109,21 @@ def load(
     elif name.endswith(".json"):
         everything, skipped = read_coco(Path(name))
         digit = {"val": (8,), "test": (9,), "train": range(8)}[split]
-        found = {p: s for n, (p, s) in enumerate(everything.items()) if n % 10 in digit}
+        found = [picture for n, picture in enumerate(everything) if n % 10 in digit]
     else:
         raise ValueError(f"--data {name!r} is no COCO file (.json), and none of {', '.join(NAMES)}")
-    pictures = [PictureFile(path, captions) for path, captions in found.items()][:count]
+    pictures = found[:count]
     if not pictures:
         raise ValueError(f"{name}: no captioned picture is left for split {split!r}")
     return CaptionData(name if name in NAMES else Path(name).stem, split, pictures, skipped)
+
+
+def tell(data: CaptionData) -> None:
+    """Print what of the data is not used: the first five, and how many."""
+    for line in data.skipped[:5]:
+        print(f"skipped: {line}", flush=True)
+    if len(data.skipped) > 5:
+        print(f"skipped: {len(data.skipped)} in all, of {data.name}/{data.split}", flush=True)
 
 
 def _split_files(split: str) -> list[str]:

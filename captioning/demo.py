@@ -65,7 +65,7 @@ def _train(run: Run, options: Options) -> Captioner:
 def show(run: Run, captioner: Captioner, count: int) -> tuple[float, float]:
     """Write about `count` held-out scenes; BLEU-4, and the share of sentences that are true."""
     data = load("scenes", "test", count=count)
-    inputs = inputs_of(captioner, data)
+    data, inputs = inputs_of(captioner, data)
     judged = judge(captioner, data, inputs, DECODING)
     summary = run.finish(report(run, captioner, data, inputs, judged))
     return float(summary["BLEU-4"]), float(summary["all_right"])

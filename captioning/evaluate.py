@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from captioning import pictures
 from captioning.captioner import Caption, Captioner, Decoding, load_captioner
-from captioning.data import CaptionData, SceneWithTruths, load
+from captioning.data import CaptionData, SceneWithTruths, load, tell
 from captioning.facts import shares
 from captioning.features import inputs_of
 from captioning.metrics import score
@@ -63,23 +63,30 @@ def judge(
 def report(
     run: Run, captioner: Captioner, data: CaptionData, inputs: NDArray[Any], judged: Judged
 ) -> dict[str, Any]:
-    """Draw, write the sentences in COCO's format of results, and return the figures."""
+    """Draw, write the sentences in COCO's format of results, and return the figures.
+
+    Among them `skipped`, how many lines name what of the data could not be used, and
+    `unknown_words`, how many words of the references the network does not know.
+    """
     viz.save(pictures.captions(data, judged.captions), run.picture("captions.png"))
     for number in range(min(2, len(judged.captions))):
         best = judged.captions[number][0]
         weights = captioner.attention(inputs[number : number + 1], best)
         if weights is not None:
             figure = pictures.attention(data.pictures[number].read(), best.words, weights)
-            viz.save(figure, run.picture(f"attention-{data.pictures[number].id}.png"))
+            viz.save(figure, run.picture(f"attention-{number + 1}.png"))
     written = [
-        {"image_id": name, "caption": str(several[0])}
-        for name, several in zip(data.ids, judged.captions, strict=True)
+        {"image_id": number, "caption": str(several[0])}
+        for number, several in zip(data.ids, judged.captions, strict=True)
     ]
     write_json(run.path("predictions/captions.json"), written)
+    words = [word for several in data.sentences() for sentence in several for word in sentence]
     return {
         "data": data.name,
         "split": data.split,
         "images": len(data.pictures),
+        "skipped": len(data.skipped),
+        "unknown_words": sum(word not in captioner.vocabulary for word in words),
         **judged.figures,
     }
 
@@ -139,17 +146,19 @@ class Options(CommonOptions, Decoding):
 def main(options: Options) -> dict[str, Any]:
     """Score, draw, and write everything to the run folder."""
     data = load(options.data, options.split, count=options.count, data_root=options.data_root)
+    tell(data)
     captioner = load_captioner(options.data, options.weights, data_root=options.data_root)
     captioner.net.to(resolve_device(options.device))
     if options.baselines and captioner.net.encoder is not None:
         raise ValueError("--baselines compares features: it needs a network with a frozen encoder")
     run = Run.create(options.out, "captioning", "evaluate", options)
-    inputs = inputs_of(captioner, data, options.cache)
+    data, inputs = inputs_of(captioner, data, options.cache)
     judged = judge(captioner, data, inputs, options, seed=options.seed)
     figures = report(run, captioner, data, inputs, judged)
     if options.baselines:
         train = load(options.data, "train", data_root=options.data_root)
-        known = inputs_of(captioner, train, options.cache)
+        tell(train)
+        train, known = inputs_of(captioner, train, options.cache)
         figures.update(_baselines(train, known, data, inputs))
     return run.finish(figures)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 
 import core
 from captioning.captioner import Captioner
-from captioning.data import CaptionData
+from captioning.data import CaptionData, Captioned, tell
 from captioning.encoders import Encoder
 from core.data.cache import ArrayCache
 from core.training.progress import track
@@ -19,21 +21,63 @@ from core.training.progress import track
 _AT_ONCE = 32
 
 
-def inputs_of(captioner: Captioner, data: CaptionData, cache: Path | None = None) -> NDArray[Any]:
-    """The inputs of all pictures: features float16 (N, C, h, w) for a frozen encoder, which are
-    kept in the folder `cache`; otherwise the pictures, uint8 (N, 3, size, size).
+def inputs_of(
+    captioner: Captioner, data: CaptionData, cache: Path | None = None
+) -> tuple[CaptionData, NDArray[Any]]:
+    """The pictures that can be read, and their inputs: features float16 (N, C, h, w) for a frozen
+    encoder, which are kept in the folder `cache`; otherwise the pictures, uint8 (N, 3, size, size).
+
+    A picture that cannot be read is named and left out. Raises ValueError when none is left.
     """
     eyes = captioner.net.eyes
-    if captioner.net.encoder is not None:
-        result = np.empty((len(data.pictures), 3, eyes.size, eyes.size), np.uint8)
-        for place, picture in zip(result, data.pictures, strict=True):
-            place[:] = eyes.prepare(picture.read())
-        return result
-    return cached_features(eyes, captioner.encoder, data, cache or default_cache())
+    if captioner.net.encoder is None:
+        inputs = cached_features(eyes, captioner.encoder, data, cache or default_cache())
+        good = ~np.isnan(inputs[:, 0, 0, 0])
+    else:
+        inputs, good = _prepared(eyes, data.pictures)
+    if good.all():
+        return data, inputs
+    return _readable(data, good), inputs[good]
+
+
+def _readable(data: CaptionData, good: NDArray[np.bool_]) -> CaptionData:
+    """The pictures of `data` that are `good`; the others are named."""
+    pairs = list(zip(data.pictures, good, strict=True))
+    broken = [_reason(picture) for picture, read in pairs if not read]
+    tell(replace(data, skipped=broken))
+    if len(broken) == len(pairs):
+        raise ValueError(f"{data.name}: no picture of split {data.split!r} can be read")
+    pictures = [picture for picture, read in pairs if read]
+    return replace(data, pictures=pictures, skipped=[*data.skipped, *broken])
+
+
+def _reason(picture: Captioned) -> str:
+    try:
+        picture.read()
+    except (ValueError, OSError) as error:
+        return " ".join(str(error).split())
+    return f"{picture.id}: could not be read when its features were computed"
+
+
+def _prepared(
+    encoder: Encoder, pictures: Sequence[Captioned]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Pictures as the encoder takes them (N, 3, size, size), and which of them could be read."""
+    result = np.zeros((len(pictures), 3, encoder.size, encoder.size), np.uint8)
+    good = np.ones(len(pictures), bool)
+    for n, picture in enumerate(pictures):
+        try:
+            result[n] = encoder.prepare(picture.read())
+        except (ValueError, OSError):
+            good[n] = False
+    return result, good
 
 
 def cached_features(encoder: Encoder, name: str, data: CaptionData, folder: Path) -> NDArray[Any]:
-    """Feature maps float16 (N, C, h, w) of a data set's pictures, computed once."""
+    """Feature maps float16 (N, C, h, w) of a data set's pictures, computed once.
+
+    Those of a picture that cannot be read are NaN.
+    """
     cache = ArrayCache(
         folder,
         {
@@ -54,8 +98,10 @@ def cached_features(encoder: Encoder, name: str, data: CaptionData, folder: Path
     with core.no_grad():
         for start in track(range(0, len(data.pictures), _AT_ONCE), f"features of {data.split}"):
             several = data.pictures[start : start + _AT_ONCE]
-            pictures = np.stack([encoder.prepare(picture.read()) for picture in several])
-            found.append(encoder(pictures).numpy().astype(np.float16))
+            pictures, good = _prepared(encoder, several)
+            maps = encoder(pictures).numpy().astype(np.float16)
+            maps[~good] = np.nan
+            found.append(maps)
     features = np.ascontiguousarray(np.concatenate(found))
     cache.put(key, features)
     return features
@@ -74,7 +120,7 @@ def _pictures_digest(data: CaptionData) -> str:
     for picture in data.pictures:
         path = getattr(picture, "path", None)
         if path is None:
-            known.append(picture.id)
+            known.append(str(picture.id))
         else:
             status = path.stat()
             known.append(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from captioning.captioner import Decoding, load_captioner
-from captioning.data import load
+from captioning.data import load, tell
 from captioning.evaluate import judge
 from captioning.features import inputs_of
 from core.cli import CommonOptions, resolve_device, run_command
@@ -73,10 +73,11 @@ class Options(CommonOptions):
 def main(options: Options) -> dict[str, Any]:
     """Score each setting, and write all to the run folder, the best first."""
     data = load(options.data, "val", count=options.count, data_root=options.data_root)
+    tell(data)
     captioner = load_captioner(options.data, options.weights, data_root=options.data_root)
     captioner.net.to(resolve_device(options.device))
     run = Run.create(options.out, "captioning", "search", options)
-    inputs = inputs_of(captioner, data, options.cache)
+    data, inputs = inputs_of(captioner, data, options.cache)
     tried = []
     for setting in options.settings():
         figures = judge(captioner, data, inputs, setting).figures

@@ -15,7 +15,7 @@ from captioning import decoders, encoders
 from captioning.batches import Batch, Sentences
 from captioning.captioner import Captioner, CaptionNet, Decoding
 from captioning.changes import Changed
-from captioning.data import CaptionData, load
+from captioning.data import CaptionData, load, tell
 from captioning.evaluate import judge, report
 from captioning.features import inputs_of
 from captioning.losses import WordLoss, with_own_words
@@ -69,9 +69,10 @@ class Options(Recipe, CommonOptions, Decoding):
 def main(options: Options) -> dict[str, Any]:
     """Train, score once, and write everything to the run folder; returns the summary."""
     test = load(options.data, options.score, data_root=options.data_root)
+    tell(test)
     run = Run.create(options.out, "captioning", "train", options)
     captioner, figures = train(run, options)
-    inputs = inputs_of(captioner, test, options.cache)
+    test, inputs = inputs_of(captioner, test, options.cache)
     judged = judge(captioner, test, inputs, options, seed=options.seed)
     return run.finish({**report(run, captioner, test, inputs, judged), **figures})
 
@@ -88,7 +89,7 @@ def train(run: Run, options: Options) -> tuple[Captioner, dict[str, Any]]:
         for split, count in (("train", options.count), ("val", None))
     )
     for one in (data, held_out):
-        _tell(one)
+        tell(one)
     captioner = _network(options, data)
     captioner.net.to(resolve_device(options.device))
     trainer = _trainer(run, options, captioner, data, held_out)
@@ -110,14 +111,6 @@ def train(run: Run, options: Options) -> tuple[Captioner, dict[str, Any]]:
         "parameters": captioner.net.num_parameters(),
         "seed": options.seed,
     }
-
-
-def _tell(data: CaptionData) -> None:
-    """Say what of the data is not used."""
-    for line in data.skipped[:5]:
-        print(f"skipped: {line}", flush=True)
-    if len(data.skipped) > 5:
-        print(f"skipped: {len(data.skipped)} in all, of {data.name}/{data.split}", flush=True)
 
 
 def _network(options: Options, data: CaptionData) -> Captioner:
@@ -177,6 +170,8 @@ def _trainer(
     held_out: CaptionData,
 ) -> Trainer:
     words = captioner.vocabulary
+    data, known = inputs_of(captioner, data, options.cache)
+    held_out, inputs = inputs_of(captioner, held_out, options.cache)
     encoded, watched = (
         [[words.encode(s) for s in several] for several in one.sentences()]
         for one in (data, held_out)
@@ -187,8 +182,7 @@ def _trainer(
         f"{np.mean(unknown):.1%} of the words of {held_out.split} are unknown",
         flush=True,
     )
-    sentences = Sentences(inputs_of(captioner, data, options.cache), encoded)
-    inputs = inputs_of(captioner, held_out, options.cache)
+    sentences = Sentences(known, encoded)
     batches = sentences.batches(
         options.batch_size,
         options.seed,

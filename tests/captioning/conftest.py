@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,3 +84,19 @@ def flickr_root(tmp_path: Path) -> Path:
     ]
     (root / "Flickr8k_text" / "Flickr8k.token.txt").write_bytes(b"\n".join(lines) + b"\n")
     return root.parent
+
+
+def write_coco(folder: Path, count: int = 20) -> Path:
+    """A COCO captions file with its pictures, ten in each of some subfolders, of the same names."""
+    images, notes = [], []
+    for number in range(count):
+        name = f"{number // 10}/{number % 10}.png"
+        save_image(folder / name, np.full((32, 32, 3), number, np.uint8))
+        images.append({"id": 100 + number, "file_name": name})
+        notes += [
+            {"id": 2 * number + n, "image_id": 100 + number, "caption": f"Picture {number}, again."}
+            for n in range(2)
+        ]
+    path = folder / "mine.json"
+    path.write_text(json.dumps({"images": images, "annotations": notes}))
+    return path

@@ -12,10 +12,11 @@ import pytest
 from captioning.batches import Sentences, padded
 from captioning.data import CaptionData, SceneWithTruths, load
 from captioning.facts import right_parts, shares
+from captioning.published import PictureFile
 from captioning.words import BEGIN, END, PAD
-from core.data.images import save_image
 from core.data.rng import Draws
 from core.data.scenes.text import Description, Thing, combination_split, parse_sentence
+from tests.captioning.conftest import write_coco
 
 
 def test_scenes_know_ten_true_sentences_and_show_new_combinations() -> None:
@@ -37,7 +38,7 @@ def test_scenes_know_ten_true_sentences_and_show_new_combinations() -> None:
     assert not seen["train"] & seen["test"] and not seen["train"] & seen["val"]
     assert picture.read().shape == (128, 128, 3)
     training = load("scenes", "train", count=12)
-    alone = [one for one in training.pictures if "alone" in one.id]
+    alone = [one for one in training.pictures if "alone" in str(one.id)]
     assert len(alone) == 4
     assert len(set(training.ids)) == 12
     for one in alone:
@@ -95,6 +96,20 @@ def test_flickr8k_names_what_it_leaves_out(flickr_root: Path) -> None:
     assert len(load("flickr8k", "train", count=3, data_root=flickr_root).pictures) == 3
 
 
+def test_a_name_that_is_too_long_for_a_file_is_of_no_picture(flickr_root: Path) -> None:
+    name = "x" * 300 + ".jpg"
+    text = flickr_root / "flickr8k" / "Flickr8k_text"
+    for file, line in (
+        ("Flickr8k.token.txt", f"{name}#0\tA dog .\n"),
+        ("Flickr_8k.testImages.txt", f"{name}\n"),
+    ):
+        with open(text / file, "a") as opened:
+            opened.write(line)
+    data = load("flickr8k", "test", data_root=flickr_root)
+    assert data.ids == ["test0.jpg", "test1.jpg"]
+    assert f"1 captions of {name}: no such picture" in data.skipped
+
+
 def test_flickr8k_files_that_are_of_no_use(flickr_root: Path) -> None:
     text = flickr_root / "flickr8k" / "Flickr8k_text"
     (text / "Flickr_8k.testImages.txt").write_text("")
@@ -112,30 +127,24 @@ def test_flickr8k_files_that_are_of_no_use(flickr_root: Path) -> None:
         load("scenes", "dev")
 
 
-def coco(folder: Path, count: int = 20) -> Path:
-    images, notes = [], []
-    for number in range(count):
-        save_image(folder / f"{number}.png", np.full((32, 32, 3), number, np.uint8))
-        images.append({"id": 100 + number, "file_name": f"{number}.png"})
-        notes += [{"image_id": 100 + number, "caption": f"Picture {number}, again."}] * 2
-    path = folder / "mine.json"
-    path.write_text(json.dumps({"images": images, "annotations": notes}))
-    return path
-
-
 def test_coco_files_are_split_in_tenths(tmp_path: Path) -> None:
-    path = coco(tmp_path)
+    path = write_coco(tmp_path)
     sizes = {split: len(load(str(path), split).pictures) for split in ("train", "val", "test")}
     assert sizes == {"train": 16, "val": 2, "test": 2}
     data = load(str(path), "test")
-    assert data.name == "mine" and data.ids == ["9.png", "19.png"]
+    assert data.name == "mine" and data.ids == [109, 119]
+    assert [file.path.name for file in data.pictures if isinstance(file, PictureFile)] == [
+        "9.png",
+        "9.png",
+    ]
     assert next(data.sentences()) == [["picture", "9", "again"]] * 2
 
 
 def test_hostile_coco_files(tmp_path: Path) -> None:
-    path = coco(tmp_path / "pictures", 10)
+    path = write_coco(tmp_path / "pictures", 10)
     (tmp_path / "secret.png").write_bytes(b"")
     content = json.loads(path.read_text())
+    content["images"].append({"id": None, "file_name": "secret.png"})
     for name in ("../secret.png", "/etc/passwd", "a\0b", "", 7):
         content["images"].append({"id": str(name), "file_name": name})
         content["annotations"].append({"image_id": str(name), "caption": "a secret"})
@@ -148,7 +157,8 @@ def test_hostile_coco_files(tmp_path: Path) -> None:
     data = load(str(path), "train")
     assert len(data.pictures) == 8
     assert sum("no file name below" in line for line in data.skipped) == 5
-    assert "0.png: 2 captions without a word" in data.skipped
+    assert "0/0.png: 2 captions without a word" in data.skipped
+    assert "secret.png: its id None is no number" in data.skipped
     assert f"1 captions of pictures that {path} does not list" in data.skipped
     for broken in ("{", "[]", '{"images": 3, "annotations": []}', "[" * 100_000, '{"images": []}'):
         path.write_text(broken)

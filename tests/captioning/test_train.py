@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from core import recipes
 from core.data.images import save_image
 from core.io import weights
 from core.training.run import LAST, read_metrics
-from tests.captioning.conftest import MakeCaptioner
+from tests.captioning.conftest import MakeCaptioner, write_coco
 
 
 @pytest.fixture(autouse=True)
@@ -89,22 +90,90 @@ def test_predictions_score_as_the_summary_says(flickr_root: Path, tmp_path: Path
     assert {"most_common", "most_common_scores", "nearest_scores"} < set(again)
 
 
+def test_predictions_of_a_coco_file_have_its_numbers(weights_file: Path, tmp_path: Path) -> None:
+    settings = evaluate.Options(
+        data=str(write_coco(tmp_path / "pictures")), weights=weights_file, out=tmp_path / "out"
+    )
+    summary = evaluate.main(settings)
+    found = json.loads((tmp_path / "out" / "predictions" / "captions.json").read_text())
+    assert [line["image_id"] for line in found] == [109, 119]
+    # Pictures of the same name in two folders.
+    attention = [name for name in summary["pictures"] if "attention" in name]
+    assert len(set(attention)) == 2
+    assert all((tmp_path / "out" / name).stat().st_size > 0 for name in attention)
+
+
+@pytest.mark.peer
+def test_predictions_of_a_coco_file_are_read_by_pycocotools(
+    weights_file: Path, tmp_path: Path
+) -> None:
+    coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed")
+    path = write_coco(tmp_path / "pictures")
+    evaluate.main(evaluate.Options(data=str(path), weights=weights_file, out=tmp_path / "out"))
+    results = coco.COCO(path).loadRes(str(tmp_path / "out" / "predictions" / "captions.json"))
+    assert set(results.imgToAnns) == {109, 119}
+
+
+def test_what_cannot_be_used_is_named_counted_and_skipped(
+    flickr_root: Path, weights_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = flickr_root / "flickr8k"
+    with open(root / "Flickr8k_text" / "Flickr8k.token.txt", "a") as tokens:
+        tokens.write("test0.jpg#9\tA zebra and a zebra .\n")
+    (root / "Flicker8k_Dataset" / "test1.jpg").write_bytes(b"no picture")
+    common: dict[str, Any] = {"data": "flickr8k", "data_root": flickr_root, "weights": weights_file}
+    summary = evaluate.main(evaluate.Options(out=tmp_path / "a", **common))
+    # Two lines of no use, captions of two pictures that are not there, and a broken picture.
+    assert (summary["images"], summary["skipped"], summary["unknown_words"]) == (1, 5, 3)
+    printed = capsys.readouterr().out
+    assert re.search(r"skipped: \S*test1\.jpg: .*not a", printed), printed
+    strays = "skipped: 1 captions of stray.jpg.1: no such picture\n"
+    assert printed.count(strays) == 1
+    found = json.loads((tmp_path / "a" / "predictions" / "captions.json").read_text())
+    assert [line["image_id"] for line in found] == ["test0.jpg"]
+    search.main(search.Options(out=tmp_path / "b", beams=(1,), length_penalties=(0.0,), **common))
+    assert capsys.readouterr().out.count(strays) == 1
+    (root / "Flicker8k_Dataset" / "test0.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match="flickr8k: no picture of split 'test' can be read"):
+        evaluate.main(evaluate.Options(out=tmp_path / "c", **common))
+
+
+@pytest.mark.parametrize("learns", [{}, {"finetune": True}])
+def test_a_training_leaves_out_pictures_that_cannot_be_read(
+    learns: dict[str, Any],
+    flickr_root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("train1.jpg", "dev1.jpg", "test0.jpg"):
+        (flickr_root / "flickr8k" / "Flicker8k_Dataset" / name).write_bytes(b"no picture")
+    for again in ("a", "b"):
+        summary = train.main(flickr(flickr_root, tmp_path / again, epochs=1, **learns))
+        printed = capsys.readouterr().out
+        assert "5 pictures, 20 sentences" in printed
+        for name in ("train1.jpg", "dev1.jpg", "test0.jpg"):
+            assert len(re.findall(rf"skipped: \S*{name}: ", printed)) == 1
+        # Once for each split that is loaded: train, val and test.
+        assert printed.count("skipped: 1 captions of stray.jpg.1: no such picture\n") == 3
+        assert (summary["images"], summary["skipped"], summary["unknown_words"]) == (1, 5, 0)
+
+
 def test_features_are_computed_once(
     flickr_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train.main(flickr(flickr_root, tmp_path / "a", epochs=1))
     captioner = Captioner.load(tmp_path / "a" / train.NETWORK)
     test = load("flickr8k", "test", data_root=flickr_root)
-    first = inputs_of(captioner, test, flickr_root / "cache")
+    _, first = inputs_of(captioner, test, flickr_root / "cache")
     assert first.dtype == np.float16 and first.shape == (2, 256, 7, 7)
-    fresh = inputs_of(captioner, test, tmp_path / "elsewhere")
+    _, fresh = inputs_of(captioner, test, tmp_path / "elsewhere")
     np.testing.assert_array_equal(first, fresh)
 
     def refuse(*_: Any) -> Any:
         raise AssertionError("the encoder was asked again")
 
     monkeypatch.setattr(ClassifierEncoder, "maps", refuse)
-    np.testing.assert_array_equal(inputs_of(captioner, test, flickr_root / "cache"), first)
+    np.testing.assert_array_equal(inputs_of(captioner, test, flickr_root / "cache")[1], first)
 
 
 def test_features_are_those_of_the_pictures_that_are_there(
