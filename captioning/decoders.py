@@ -143,13 +143,13 @@ class SoftAttention(Decoder):
     features (N, channels, h, w) and words (N, T) give logits (N, T, vocabulary) and attention
     (N, T, h w). As in the paper: the first state comes from the mean of the map, weights from
     v . tanh(W a_i + U h) (equations 4 to 6), a gate on what is seen (4.2.1), and a deep output
-    layer (equation 7) that sees word, state and picture. What is seen, if it has more channels than
-    the state, is brought to its width by one layer first.
+    layer (equation 7, here with a tanh) that sees word, state and picture. What is seen, if it has
+    more channels than the state, is brought to its width by one layer first.
 
     `attend` "before" is the paper's: where to look is asked of the state that has not read the
     word. "after" asks the state that has (Lu et al. 2017, "Knowing when to look", figure 2), so
-    that after "red" it looks at what is red; the cell reads what was seen one word earlier (Luong
-    et al. 2015, section 3.3).
+    that after "red" it looks at what is red; the cell reads what was seen one word earlier (as in
+    Luong et al. 2015, section 3.3, but the gated context itself).
     """
 
     def __init__(

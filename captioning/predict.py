@@ -85,7 +85,7 @@ def _targets(paths: Sequence[Path], out: Path) -> list[Path]:
 def _domain(data: str) -> str:
     """What the pictures of a data set show."""
     known = {
-        "scenes": "two coloured digits on a photograph",
+        "scenes": "one or two coloured digits on a photograph",
         "flickr8k": "photographs of people and dogs, mostly (Flickr8k)",
     }
     return known.get(data, data or "nothing that they name")
