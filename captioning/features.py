@@ -32,7 +32,7 @@ def inputs_of(
     eyes = captioner.net.eyes
     if captioner.net.encoder is None:
         inputs = cached_features(eyes, captioner.encoder, data, cache or default_cache())
-        good = ~np.isnan(inputs[:, 0, 0, 0])
+        good = _known(inputs)
     else:
         inputs, good = _prepared(eyes, data.pictures)
     if good.all():
@@ -43,7 +43,11 @@ def inputs_of(
 def _readable(data: CaptionData, good: NDArray[np.bool_]) -> CaptionData:
     """The pictures of `data` that are `good`; the others are named."""
     pairs = list(zip(data.pictures, good, strict=True))
-    broken = [_reason(picture) for picture, read in pairs if not read]
+    broken = [
+        _reason(picture) or f"{picture.id}: could not be read at first"
+        for picture, read in pairs
+        if not read
+    ]
     tell(replace(data, skipped=broken))
     if len(broken) == len(pairs):
         raise ValueError(f"{data.name}: no picture of split {data.split!r} can be read")
@@ -52,11 +56,17 @@ def _readable(data: CaptionData, good: NDArray[np.bool_]) -> CaptionData:
 
 
 def _reason(picture: Captioned) -> str:
+    """Why a picture cannot be read; nothing when it can."""
     try:
         picture.read()
     except (ValueError, OSError) as error:
         return " ".join(str(error).split())
-    return f"{picture.id}: could not be read when its features were computed"
+    return ""
+
+
+def _known(features: NDArray[np.float16]) -> NDArray[np.bool_]:
+    """Which of the pictures could be read."""
+    return ~np.isnan(features[:, 0, 0, 0])
 
 
 def _prepared(
@@ -92,7 +102,10 @@ def cached_features(encoder: Encoder, name: str, data: CaptionData, folder: Path
     )
     key = f"{data.split}-{_pictures_digest(data)}"
     kept = cache.get(key)
-    if kept is not None:
+    # What could not be read may be read by now: a disk was away, a permission lacked.
+    if kept is not None and all(
+        read or _reason(picture) for picture, read in zip(data.pictures, _known(kept), strict=True)
+    ):
         return kept
     found = []
     with core.no_grad():

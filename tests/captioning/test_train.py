@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from captioning import data, demo, encoders, evaluate, predict, search, train
+from captioning import data, demo, encoders, evaluate, predict, published, search, train
 from captioning.captioner import Captioner, Decoding, load_captioner
 from captioning.data import load
 from captioning.encoders import ClassifierEncoder
@@ -22,7 +22,7 @@ from captioning.metrics import score
 from captioning.recipes import RECIPES
 from captioning.words import Vocabulary, tokenize
 from core import recipes
-from core.data.images import save_image
+from core.data.images import read_image, save_image
 from core.io import weights
 from core.training.run import LAST, read_metrics
 from tests.captioning.conftest import MakeCaptioner, write_coco
@@ -204,6 +204,29 @@ def test_features_are_those_of_the_pictures_that_are_there(
     for _ in range(2):
         cached_features(eyes, "backbone", load("scenes", "val"), cache)
         assert kept() == 4
+
+
+def test_a_picture_that_can_be_read_again_has_features(
+    flickr_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eyes, test = (
+        encoders.trained("backbone", grid=2),
+        load("flickr8k", "test", data_root=flickr_root),
+    )
+
+    def away(path: Path) -> Any:
+        if path.name == "test1.jpg":
+            raise OSError(f"{path}: no such device")
+        return read_image(path)
+
+    def unknown() -> list[bool]:
+        features = cached_features(eyes, "backbone", test, tmp_path)
+        return [bool(one) for one in np.isnan(features).all(axis=(1, 2, 3))]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(published, "read_image", away)
+        assert unknown() == unknown() == [False, True]
+    assert unknown() == [False, False]
 
 
 def test_fine_tuning_goes_on_from_a_frozen_encoder(flickr_root: Path, tmp_path: Path) -> None:
