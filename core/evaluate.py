@@ -200,7 +200,7 @@ def _draw(
     viz.save(figure, run.picture("confusion.png"))
     worst = judged.worst(_SHOWN_MISTAKES)
     if len(worst):
-        wrong = int((judged.predicted != judged.labels).sum())
+        wrong = int(judged.wrong.sum())
         figure = viz.mistakes(
             [picture_of(pictures, int(kept[i]))[0] for i in worst],
             [classes[judged.labels[i]] for i in worst],

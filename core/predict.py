@@ -90,10 +90,15 @@ def main(options: Options) -> list[dict[str, Any]]:
 def _likeliest(
     networks: Sequence[Pretrained], picture: Picture, options: Options
 ) -> list[dict[str, Any]]:
-    each = [
-        probabilities(network, [picture], flip=options.flip, crops=options.crops)[0]
-        for network in networks
-    ]
+    each = []
+    for network in networks:
+        said = probabilities(network, [picture], flip=options.flip, crops=options.crops)[0]
+        if not np.isfinite(said).all():
+            # No other picture would fare better.
+            raise RuntimeError(
+                f"--weights {network.name}: its probabilities are no numbers; its weights are broken"
+            )
+        each.append(said)
     mean = np.mean(each, axis=0)
     order = np.argsort(-mean, kind="stable")[: options.top]
     classes = networks[0].classes

@@ -129,6 +129,17 @@ def test_few_bits() -> None:
     compare(run)
 
 
+def test_lenet5_of_1998() -> None:
+    def run(device: str) -> Found:
+        model = models.build("lenet5").to(device)
+        step = TrainingStep(
+            model, optim.SGD(model.parameters(), 1e-3), classification, graph=True
+        )
+        return trained(step, (floats(0, 4, 1, 28, 28), np.arange(4)))
+
+    compare(run)
+
+
 def test_looking_into_a_network() -> None:
     def run(device: str) -> Found:
         model = Backbone(3, channels=(4, 4)).to(device)

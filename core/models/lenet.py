@@ -83,24 +83,29 @@ class SparseConv2d(nn.Module):
     table: the other kernels are zero and are not learned.
     """
 
+    places: Tensor
+    absent: Tensor
+
     def __init__(self, table: np.ndarray, kernel_size: int) -> None:
         super().__init__()
         dtype, count = dev.get_default_dtype(), int(table.sum())
         self.weight = Parameter(np.zeros((count, kernel_size, kernel_size), dtype))
         self.bias = Parameter(np.zeros(len(table), dtype))
         # The number behind the last connection is that of the kernel of zeros.
-        self.places = np.full(table.shape, count)
-        self.places[table] = np.arange(count)
+        places = np.full(table.shape, count)
+        places[table] = np.arange(count)
+        self.register_buffer("places", places, persistent=False)
+        zeros = np.zeros((1, kernel_size, kernel_size), dtype)
+        self.register_buffer("absent", zeros, persistent=False)
 
     def fan_in(self) -> np.ndarray:
         """The number of inputs of the unit that each connection leads to, (connections, 1, 1)."""
-        present = self.places < len(self.weight)
+        present = self.places.numpy() < len(self.weight)
         of_map = present.sum(axis=1) * self.weight.shape[1] ** 2
         return np.repeat(of_map, present.sum(axis=1))[:, None, None]
 
     def forward(self, x: Tensor) -> Tensor:
-        absent = np.zeros((1, *self.weight.shape[1:]), self.weight.dtype)
-        return F.conv2d(x, F.cat([self.weight, absent])[self.places], self.bias)
+        return F.conv2d(x, F.cat([self.weight, self.absent])[self.places], self.bias)
 
 
 class RadialBasis(nn.Module):

@@ -82,16 +82,28 @@ class Judged:
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """The likeliest class (N,)."""
+        """The likeliest class (N,); any one where the probabilities are no numbers."""
         return self.probabilities.argmax(axis=1)
+
+    @property
+    def answered(self) -> NDArray[np.bool_]:
+        """Whether the probabilities of each picture are numbers (N,)."""
+        return np.isfinite(self.probabilities).all(axis=1)
+
+    @property
+    def wrong(self) -> NDArray[np.bool_]:
+        """Whether the likeliest class is not the true one (N,); so too where there is none."""
+        return ~self.answered | (self.predicted != self.labels)
 
     def error(self, k: int = 1) -> float:
         """The top-k error: the share of pictures whose class is not among the k likeliest.
 
-        Of classes that are equally likely, the true one counts as the last.
+        Of classes that are equally likely, the true one counts as the last. A picture whose
+        probabilities are no numbers counts as wrong for every k.
         """
         own = np.take_along_axis(self.probabilities, self.labels[:, None], axis=1)
-        return float(((self.probabilities >= own).sum(axis=1) > k).mean())
+        found = (self.probabilities >= own).sum(axis=1) <= k
+        return float((~(found & self.answered)).mean())
 
     def figures(self) -> dict[str, Any]:
         """Errors, accuracy, and the mean negative log-likelihood (`loss`)."""
@@ -106,15 +118,15 @@ class Judged:
         }
 
     def confusion(self) -> NDArray[np.int64]:
-        """Counts (C, C) of true classes (rows) by predicted ones (columns)."""
-        size = self.probabilities.shape[1]
+        """Counts (C, C) of true classes (rows) by predicted ones (columns), where there are any."""
+        size, some = self.probabilities.shape[1], self.answered
         matrix = np.zeros((size, size), np.int64)
-        np.add.at(matrix, (self.labels, self.predicted), 1)
+        np.add.at(matrix, (self.labels[some], self.predicted[some]), 1)
         return matrix
 
     def worst(self, count: int) -> NDArray[np.intp]:
         """The wrong pictures, those first of whose wrong class the classifier was surest."""
-        wrong = np.flatnonzero(self.predicted != self.labels)
+        wrong = np.flatnonzero(self.wrong)
         sure = self.probabilities.max(axis=1)[wrong]
         return wrong[np.argsort(-sure, kind="stable")][:count]
 

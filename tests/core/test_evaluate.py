@@ -168,6 +168,24 @@ def test_a_digit_is_read_by_the_shipped_network(tmp_path: Path) -> None:
         predict.main(options(tmp_path / "empty.png"))
 
 
+def test_weights_that_are_no_numbers(folder: Path, tmp_path: Path) -> None:
+    """They are wrong about everything, and are not asked what is in a picture."""
+    path = tmp_path / "broken.safetensors"
+    model = models.MLP(48, (), 3)
+    model.layers[0].bias.copy_(np.full(3, np.nan, np.float32))
+    seen = Preprocessing(size=4, resize=4, mean=(0.0,) * 3, std=(1.0,) * 3).header()
+    extra = {"options": json.dumps({"hidden": []}), **seen}
+    weights.save_model(model, path, Card(architecture="mlp", classes=COLOURS, extra=extra))
+    found = evaluate.main(
+        evaluate.Options(
+            weights=(str(path),), data=str(folder), out=tmp_path / "out", device="cpu"
+        )
+    )
+    assert (found["top1_error"], found["accuracy"]) == (1, 0)
+    with pytest.raises(RuntimeError, match="--weights broken: its probabilities are no numbers"):
+        predict.main(options(folder / "red", weights=(str(path),)))
+
+
 def test_what_cannot_be_predicted(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="name at least one picture"):
         predict.main(options())

@@ -20,7 +20,7 @@ def test_the_papers_numbers_of_parameters() -> None:
 
 
 def test_every_map_of_c3_sees_what_table_1_says() -> None:
-    table = models.LeNet5().c3.places < 60
+    table = models.LeNet5().c3.places.numpy() < 60
     assert table.sum(axis=1).tolist() == [3] * 6 + [4] * 9 + [6]
     assert table.sum(axis=0).tolist() == [10] * 6
     # The first six take neighbours, the next six four neighbours, then three with a gap.

@@ -84,6 +84,17 @@ def test_a_classifier_that_says_nothing_is_wrong() -> None:
     assert "top5_error" not in few.figures()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_is_wrong(value: float) -> None:
+    some = np.eye(6, dtype=np.float32)
+    some[[0, 2]] = value
+    judged = Judged(some, np.array([0, 1, 5, 3, 4, 0]))
+    assert [judged.error(k) for k in (1, 5, 6)] == pytest.approx([0.5, 0.5, 1 / 3])
+    assert judged.figures()["accuracy"] == 0.5
+    assert judged.confusion().sum() == 4 and judged.confusion().diagonal().sum() == 3
+    assert set(judged.worst(9)) == {0, 2, 5}
+
+
 def test_confusions_and_the_worst_mistakes() -> None:
     matrix = JUDGED.confusion()
     assert matrix[0, 0] == matrix[1, 2] == matrix[5, 0] == matrix[6, 0] == 1
