@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -63,7 +63,7 @@ def _digits(split: Literal["test"], data_root: Path | None) -> ArrayDataset:
     return data.embedded_digits(split)
 
 
-_SETS: Mapping[str, Any] = MappingProxyType(
+SETS: Mapping[str, Callable[..., ArrayDataset]] = MappingProxyType(
     {
         "mnist": data.mnist,
         "fashion-mnist": data.fashion_mnist,
@@ -102,11 +102,10 @@ def main(options: Options) -> dict[str, Any]:
 
 
 def _open(name: str, data_root: Path | None) -> ArrayDataset | ImageFolder:
-    if name in _SETS:
-        found: ArrayDataset = _SETS[name]("test", data_root)
-        return found
+    if name in SETS:
+        return SETS[name]("test", data_root)
     if not Path(name).is_dir():
-        raise FileNotFoundError(f"--data {name}: no such folder, and none of {', '.join(_SETS)}")
+        raise FileNotFoundError(f"--data {name}: no such folder, and none of {', '.join(SETS)}")
     return ImageFolder(name, verify=False)
 
 

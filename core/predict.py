@@ -96,7 +96,8 @@ def _likeliest(
         if not np.isfinite(said).all():
             # No other picture would fare better.
             raise RuntimeError(
-                f"--weights {network.name}: its probabilities are no numbers; its weights are broken"
+                f"--weights {network.name}: its probabilities are no numbers; the weights are "
+                "broken"
             )
         each.append(said)
     mean = np.mean(each, axis=0)

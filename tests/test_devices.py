@@ -132,9 +132,7 @@ def test_few_bits() -> None:
 def test_lenet5_of_1998() -> None:
     def run(device: str) -> Found:
         model = models.build("lenet5").to(device)
-        step = TrainingStep(
-            model, optim.SGD(model.parameters(), 1e-3), classification, graph=True
-        )
+        step = TrainingStep(model, optim.SGD(model.parameters(), 1e-3), classification, graph=True)
         return trained(step, (floats(0, 4, 1, 28, 28), np.arange(4)))
 
     compare(run)

@@ -17,6 +17,7 @@ from core import functional as F
 from core.cli import resolve_device, run_command
 from core.data.dataset import ArrayDataset, Split
 from core.data.images import Picture, read_image
+from core.evaluate import SETS
 from core.look import inside, learning
 from core.tape import no_grad
 from core.training.evaluation import load_networks
@@ -168,33 +169,61 @@ def _square(picture: Picture, size: int = 224) -> Picture:
     return data.resize(picture[top : top + side, left : left + side], (size, size))
 
 
-def _input(network: models.Pretrained, square: Picture) -> NDArray[np.float32]:
-    """(C, H, W), normalised as the network wants it."""
+def _size(network: models.Pretrained, wanted: int) -> int:
+    """The side of the pictures to show: `wanted`, or the only one that the network takes."""
+    return network.transform.size if models.is_sized(network.card.architecture) else wanted
+
+
+def _need_colour(network: models.Pretrained) -> None:
     if len(network.transform.mean) == 1:
         raise ValueError(f"{network.name} takes grey pictures; this experiment shows photographs")
+
+
+def _input(network: models.Pretrained, square: Picture) -> NDArray[np.float32]:
+    """(C, H, W), normalised as the network wants it."""
+    _need_colour(network)
     return network.transform.normalise(square.transpose(2, 0, 1)[None])[0]
 
 
-def _convolutions(model: nn.Module) -> list[str]:
-    """The activations behind the convolutions of a model, by the names of their layers."""
-    names = [name for name, m in model.named_modules() if isinstance(m, nn.ReLU)]
-    return names or [name for name, m in model.named_modules() if isinstance(m, nn.Conv2d)]
+def _convolutions(network: models.Pretrained) -> list[str]:
+    """The activations behind the convolutions of a network, in the order in which they run.
+
+    A ReLU behind an affine layer has no maps, and some layers run in training only: one pass shows
+    which are left. Raises ValueError when none is.
+    """
+    size = _size(network, max(network.transform.size, 64))
+    blank = np.zeros((1, len(network.transform.mean), size, size), np.float32)
+    for kind in (nn.ReLU, nn.Conv2d):
+        names = inside.layers_with_maps(network.model, blank, kind)
+        if names:
+            return names
+    raise ValueError(f"{network.name} has no convolution to look into")
 
 
-def _layers(network: models.Pretrained, options: Options, count: int) -> list[str]:
-    names = list(options.layer)
-    if not names:
-        every = _convolutions(network.model)
-        chosen = np.linspace(0, len(every) - 1, min(count, len(every))).round().astype(int)
-        names = [every[i] for i in chosen]
-    return names
+def _spread(names: list[str], count: int) -> list[str]:
+    """`count` of the names, evenly over all depths."""
+    chosen = np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int)
+    return [names[i] for i in chosen]
+
+
+def _one_layer(network: models.Pretrained, options: Options, behind: int = 1) -> str:
+    """The layer asked for, or the last but some of those with maps."""
+    if len(options.layer) > 1:
+        given = " ".join(options.layer)
+        raise ValueError(f"--layer {given}: {options.experiment} shows one layer")
+    if options.layer:
+        return options.layer[0]
+    every = _convolutions(network)
+    return every[-min(behind, len(every))]
 
 
 def _filters(options: Options) -> Figure:
     """The first layer's filters, and what the strongest of them make of a picture (7.6.1)."""
     network = _network(options)
-    first = next(m for m in network.model.modules() if isinstance(m, nn.Conv2d))
-    picture = _square(_photographs(options)[0])
+    first = next((m for m in network.model.modules() if isinstance(m, nn.Conv2d)), None)
+    if first is None:
+        raise ValueError(f"{network.name} has no convolution to look into")
+    picture = _square(_photographs(options)[0], _size(network, 224))
     with no_grad():
         x = inside.input_of(network.model, _input(network, picture)[None])
         maps = first(x).numpy()[0]
@@ -215,8 +244,9 @@ def _filters(options: Options) -> Figure:
 
 def _feature_maps(options: Options) -> Figure:
     network = _network(options)
-    x = _input(network, _square(_photographs(options)[0]))
-    maps = inside.feature_maps(network.model, x, _layers(network, options, 5))
+    layers = list(options.layer) or _spread(_convolutions(network), 5)
+    x = _input(network, _square(_photographs(options)[0], _size(network, 224)))
+    maps = inside.feature_maps(network.model, x, layers)
     return viz.feature_maps(maps, title=f"feature maps of {network.name}, by depth")
 
 
@@ -226,7 +256,7 @@ def _channels(network: models.Pretrained, layer: str, options: Options) -> list[
         return list(options.channel)
     peaks = []
     for picture in _photographs(options):
-        x = _input(network, _square(picture))
+        x = _input(network, _square(picture, _size(network, 224)))
         maps = inside.feature_maps(network.model, x, [layer])[layer]
         peaks.append(maps.max(axis=(1, 2)) / (maps.mean(axis=(1, 2)) + 1e-6) * (maps.max() > 0))
     return np.argsort(-np.mean(peaks, axis=0), kind="stable")[:_CHANNELS].tolist()
@@ -234,14 +264,15 @@ def _channels(network: models.Pretrained, layer: str, options: Options) -> list[
 
 def _crops(options: Options) -> Figure:
     """The parts of the flowers (or of your pictures) that channels answer to most."""
-    network, size = _network(options), 64
+    network = _network(options)
+    layer = _one_layer(network, options, behind=3)
+    _need_colour(network)
     if options.pictures:
-        squares = [_square(p, 128) for p in _photographs(options)]
+        squares = [_square(p, _size(network, 128)) for p in _photographs(options)]
     else:
-        flowers = data.flowers("test", options.data_root, size=size)
+        flowers = data.flowers("test", options.data_root, size=_size(network, 64))
         squares = list(flowers.images.transpose(0, 2, 3, 1))
     x = network.transform.normalise(np.stack(squares).transpose(0, 3, 1, 2))
-    (layer,) = options.layer or (_convolutions(network.model)[-3],)
     shown: list[NDArray[Any]] = []
     titles = []
     for channel in _channels(network, layer, options):
@@ -257,13 +288,12 @@ def _crops(options: Options) -> Figure:
 def _ascent(options: Options) -> Figure:
     """Pictures that were made to please channels, at several depths."""
     network = _network(options)
-    every = _convolutions(network.model)
+    every = _convolutions(network)
     # What pleases the first layer is one colour.
-    layers = options.layer or tuple(
-        every[i] for i in np.linspace(1, len(every) - 1, _DEPTHS).astype(int)
-    )
+    layers = list(options.layer) or _spread(every[1:] or every, _DEPTHS)
     shown, titles = [], []
-    shape = (len(network.transform.mean), 96, 96)
+    size = _size(network, 96)
+    shape = (len(network.transform.mean), size, size)
     mean, std = (np.array(v) for v in (network.transform.mean, network.transform.std))
     for layer in layers:
         place = f"layer {every.index(layer) + 1} of {len(every)}" if layer in every else layer
@@ -278,11 +308,11 @@ def _ascent(options: Options) -> Figure:
 
 def _grad_cam(options: Options) -> Figure:
     network = _network(options)
-    layer = options.layer[0] if options.layer else _convolutions(network.model)[-1]
+    layer = _one_layer(network, options)
     shown: list[NDArray[Any]] = []
     titles: list[str] = []
     for picture in _photographs(options):
-        square = _square(picture, max(network.transform.size, 64))
+        square = _square(picture, _size(network, max(network.transform.size, 64)))
         x = _input(network, square)
         with no_grad():
             logits = network.model(inside.input_of(network.model, x[None]))
@@ -294,16 +324,25 @@ def _grad_cam(options: Options) -> Figure:
     return viz.image_grid(shown, titles, columns=2, title=f"where {layer} sees it", size=2)
 
 
+def _test_set(network: models.Pretrained, options: Options) -> ArrayDataset:
+    """What the network was trained for, or else the set of such pictures that most have."""
+    grey = len(network.transform.mean) == 1
+    name = network.card.data
+    if name not in SETS:
+        name = "mnist" if grey else "flowers"
+    if name == "flowers":
+        return data.flowers("test", options.data_root, size=_size(network, 64))
+    return SETS[name]("test", options.data_root)
+
+
 def _t_sne(options: Options) -> Figure:
     """Test pictures as points: near each other when the network's last features are."""
     network = _network(options)
-    grey = len(network.transform.mean) == 1
-    load = data.mnist if grey else data.flowers
-    test = load("test", options.data_root)
+    layer = _one_layer(network, options)
+    test = _test_set(network, options)
     # Spread over the set, which may be sorted by class.
     test = test.subset(np.linspace(0, len(test) - 1, min(_POINTS, len(test))).astype(int))
     x = network.transform.normalise(test.images)
-    layer = options.layer[0] if options.layer else _convolutions(network.model)[-1]
     with no_grad():
         seen = inside.input_of(network.model, x)
         tap = models.features(network.model, [layer])(seen)[layer].numpy()

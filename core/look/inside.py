@@ -7,7 +7,9 @@ A layer is named as for `core.models.features`. Inputs x are what the network ta
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +27,29 @@ Array = NDArray[np.float32]
 def feature_maps(model: nn.Module, x: Array, layers: Sequence[str]) -> dict[str, Array]:
     """The outputs of `layers` for one picture x (C, H, W): name -> (C', H', W') (book, 7.6.2).
 
-    Raises ValueError for a name that the model does not have.
+    Raises ValueError for a name that the model does not have, or of a layer without maps.
     """
     with no_grad():
         taps = _taps(model, input_of(model, x[None]), layers)
+    for name, tap in taps.items():
+        _check_maps(tap, name)
     return {name: tap.numpy()[0] for name, tap in taps.items()}
+
+
+def layers_with_maps(model: nn.Module, x: Array, kind: type[nn.Module]) -> list[str]:
+    """The names of the layers of a kind that give maps for x (N, C, H, W), as they run."""
+    found: list[str] = []
+
+    def note(name: str, module: nn.Module, output: Any) -> None:
+        if output.ndim == 4 and name not in found:
+            found.append(name)
+
+    with ExitStack() as stack, no_grad():
+        for name, module in model.named_modules():
+            if isinstance(module, kind):
+                stack.enter_context(module.register_output_hook(partial(note, name)))
+        _taps(model, input_of(model, x), [""])
+    return found
 
 
 class Crop(NamedTuple):
@@ -131,10 +151,11 @@ def grad_cam(model: nn.Module, x: Array, layer: str, target: int | None = None) 
 
     The maps of the layer, weighted by the mean gradient of the class's logit and cut at zero
     (Selvaraju et al. 2017, equations 1 and 2). `target` is by default the likeliest class. Raises
-    ValueError for an unknown layer or a class that the model does not have.
+    ValueError for an unknown layer, one without maps, or a class that the model does not have.
     """
     taps = _taps(model, input_of(model, x[None], requires_grad=True), [layer, ""])
     maps, logits = taps[layer], taps[""]
+    _check_maps(maps, layer)
     classes = logits.shape[1]
     if target is None:
         target = int(logits.numpy()[0].argmax())
@@ -178,6 +199,12 @@ def input_of(model: nn.Module, x: Array, requires_grad: bool = False) -> Tensor:
     return Tensor(dev.to_device(np.ascontiguousarray(x), device), requires_grad=requires_grad)
 
 
+def _check_maps(tap: Tensor, layer: str) -> None:
+    if tap.ndim != 4:
+        raise ValueError(f"layer {layer} has no maps: its output has shape {tap.shape}")
+
+
 def _check_channel(tap: Tensor, layer: str, channel: int) -> None:
-    if tap.ndim != 4 or not 0 <= channel < tap.shape[1]:
+    _check_maps(tap, layer)
+    if not 0 <= channel < tap.shape[1]:
         raise ValueError(f"{layer}: no channel {channel} in an output of shape {tap.shape}")

@@ -46,6 +46,7 @@ __all__ = [
     "features",
     "gate",
     "input_shape",
+    "is_sized",
     "load_pretrained",
     "GATES",
     "NAMES",
@@ -143,6 +144,14 @@ def input_shape(name: str) -> tuple[int, int, int]:
     """(channels, height, width) of the pictures that a network is published for."""
     entry = _entry(name)
     return entry.in_channels, entry.image_size, entry.image_size
+
+
+def is_sized(name: str) -> bool:
+    """Whether a network takes pictures of one size only, the one that it was built for.
+
+    The shipped backbone, which `build` does not know, takes any.
+    """
+    return name in _ENTRIES and _ENTRIES[name].sized
 
 
 def _entry(name: str) -> _Entry:

@@ -88,7 +88,7 @@ class Judged:
     @property
     def answered(self) -> NDArray[np.bool_]:
         """Whether the probabilities of each picture are numbers (N,)."""
-        return np.isfinite(self.probabilities).all(axis=1)
+        return np.logical_and.reduce(np.isfinite(self.probabilities), axis=1)
 
     @property
     def wrong(self) -> NDArray[np.bool_]:

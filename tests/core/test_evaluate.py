@@ -177,9 +177,7 @@ def test_weights_that_are_no_numbers(folder: Path, tmp_path: Path) -> None:
     extra = {"options": json.dumps({"hidden": []}), **seen}
     weights.save_model(model, path, Card(architecture="mlp", classes=COLOURS, extra=extra))
     found = evaluate.main(
-        evaluate.Options(
-            weights=(str(path),), data=str(folder), out=tmp_path / "out", device="cpu"
-        )
+        evaluate.Options(weights=(str(path),), data=str(folder), out=tmp_path / "out", device="cpu")
     )
     assert (found["top1_error"], found["accuracy"]) == (1, 0)
     with pytest.raises(RuntimeError, match="--weights broken: its probabilities are no numbers"):
