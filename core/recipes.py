@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
+from core import models
 from core.cli import CommonOptions, flag_value
 
 DataName = Literal["mnist", "fashion-mnist", "cifar-10", "digits"]
@@ -96,6 +97,20 @@ class Recipe(Optimisation):
         for flag, part in (("--augment-p", self.augment_p), ("--erase", self.erase)):
             if not 0 <= part <= 1:
                 raise ValueError(f"{flag} is {part}; expected 0 to 1")
+        self._check_network()
+
+    def _check_network(self) -> None:
+        """Refuse what the network does not have, before any data is read."""
+        known = models.settings(self.model)
+        for name, value in (("width", self.width), ("dropout", self.dropout)):
+            if value is not None and name not in known:
+                raise ValueError(
+                    f"--{name}: {self.model} has none (--{name} None takes back the recipe's)"
+                )
+        if self.width is not None and self.width < 1:
+            raise ValueError(f"--width is {self.width}; expected 1 or more")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise ValueError(f"--dropout is {self.dropout}; expected 0 or more, below 1")
 
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from types import MappingProxyType
 from typing import Any
 
@@ -52,6 +53,7 @@ __all__ = [
     "NAMES",
     "pretrained",
     "pretrained_names",
+    "settings",
 ]
 
 
@@ -66,6 +68,9 @@ class _Entry:
     sized: bool = False
     """Whether its parameters depend on the size of the pictures."""
 
+    options_of: Callable[..., nn.Module] | None = None
+    """What takes the options, where `make` passes them on."""
+
 
 def _mlp(in_channels: int, image_size: int, num_classes: int, **options: Any) -> nn.Module:
     return MLP(in_channels * image_size**2, num_classes=num_classes, **options)
@@ -76,8 +81,8 @@ _two_layer_net = partial(_mlp, hidden=(50,), weight_std=0.01)
 _deep_mlp = partial(_mlp, hidden=(100,) * 5, activation="relu")
 
 
-def _digits(make: Callable[..., nn.Module]) -> _Entry:
-    return _Entry(make, 1, 28, 10, sized=True)
+def _digits(make: Callable[..., nn.Module], of: Callable[..., nn.Module] | None = None) -> _Entry:
+    return _Entry(make, 1, 28, 10, sized=True, options_of=of)
 
 
 def _cifar(make: Callable[..., nn.Module]) -> _Entry:
@@ -90,9 +95,9 @@ def _imagenet(make: Callable[..., nn.Module], image_size: int = 224) -> _Entry:
 
 _ENTRIES: Mapping[str, _Entry] = MappingProxyType(
     {
-        "two_layer_net": _digits(_two_layer_net),
-        "mlp": _digits(_mlp),
-        "deep_mlp": _digits(_deep_mlp),
+        "two_layer_net": _digits(_two_layer_net, MLP),
+        "mlp": _digits(_mlp, MLP),
+        "deep_mlp": _digits(_deep_mlp, MLP),
         "simple_convnet": _digits(SimpleConvNet),
         "deep_convnet": _digits(DeepConvNet),
         "small_resnet": _Entry(SmallResNet, 1, 28, 10),
@@ -127,17 +132,32 @@ def build(
     What is left out is as published: digits of 28 pixels and 10 classes for the book's small
     networks, CIFAR-10 for its ResNets, ImageNet for the others. `image_size` counts for networks
     whose affine layers depend on it; the others take any size they were not made too deep for.
-    `options` go to the class. `nn.init.skip_draws()` saves the time of drawing weights that
-    are loaded anyway. Raises ValueError for a name that is not among NAMES.
+    `options`, those in `settings`, go to the class. `nn.init.skip_draws()` saves the time of
+    drawing weights that are loaded anyway. Raises ValueError for a name that is not among NAMES,
+    and for an option that the network does not have.
     """
     entry = _entry(name)
-    settings: dict[str, Any] = {
+    strange = [option for option in options if option not in settings(name)]
+    if strange:
+        known = ", ".join(settings(name)) or "nothing"
+        raise ValueError(f"build: {name} has no {strange[0]} to set; it has {known}")
+    given: dict[str, Any] = {
         "in_channels": entry.in_channels if in_channels is None else in_channels,
         "num_classes": entry.num_classes if num_classes is None else num_classes,
     }
     if entry.sized:
-        settings["image_size"] = entry.image_size if image_size is None else image_size
-    return entry.make(**settings, **options)
+        given["image_size"] = entry.image_size if image_size is None else image_size
+    return entry.make(**given, **options)
+
+
+def settings(name: str) -> tuple[str, ...]:
+    """What `build` can be told of a network besides its pictures and classes, such as "width"."""
+    entry = _entry(name)
+    taken = signature(entry.options_of or entry.make).parameters
+    return tuple(option for option in taken if option not in _OF_DATA)
+
+
+_OF_DATA = ("in_channels", "in_features", "image_size", "num_classes")
 
 
 def input_shape(name: str) -> tuple[int, int, int]:

@@ -113,6 +113,11 @@ def test_an_unknown_recipe_is_refused_in_one_line(capsys: pytest.CaptureFixture[
         ({"weight_decay": -0.1}, r"--weight-decay is -0\.1"),
         ({"label_smoothing": 1.5}, r"--label-smoothing is 1\.5"),
         ({"erase": -0.5}, r"--erase is -0\.5"),
+        ({"model": "cake"}, "model 'cake' is unknown; expected one of"),
+        ({"width": 8}, "--width: simple_convnet has none"),
+        ({"model": "lenet5", "dropout": 0.1}, "--dropout: lenet5 has none"),
+        ({"model": "small_resnet", "width": 0}, "--width is 0; expected 1 or more"),
+        ({"model": "small_resnet", "dropout": 1.0}, r"--dropout is 1\.0; expected 0 or more"),
     ],
 )
 def test_senseless_settings_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -138,6 +143,17 @@ def test_width_and_dropout_reach_the_network() -> None:
     assert next(model.parameters()).shape == (5, 1, 3, 3)
     model = assemble.network(Recipe(model="deep_convnet", dropout=0.25), pictures("mnist"))
     assert "p=0.25" in str(model)
+
+
+def test_what_a_recipe_sets_can_be_taken_back() -> None:
+    """Of a network that has no width, as of the recipe's own that has."""
+    with pytest.raises(ValueError, match=r"--width: mlp has none \(--width None takes back"):
+        recipes.options(train.Options, "best-mnist", model="mlp")
+    found: list[train.Options] = []
+    args = ["--recipe", "best-mnist", "--model", "mlp", "--width", "None"]
+    defaults = recipes.defaults(train.Options, "plain")
+    run_command(found.append, train.Options, args, defaults=defaults)
+    assert (found[0].model, found[0].width) == ("mlp", None)
 
 
 @pytest.mark.parametrize("augment", ["affine", "elastic", "crop", "flip", "crop-flip"])

@@ -113,6 +113,18 @@ def test_other_pictures(name: str, channels: int, size: int, classes: int) -> No
         assert model.eval()(x).shape == (2, classes)
 
 
+@pytest.mark.parametrize("name", models.NAMES)
+def test_settings_are_what_the_class_takes(name: str) -> None:
+    known = models.settings(name)
+    assert not {"in_channels", "num_classes", "image_size", "depth"} & set(known)
+    with pytest.raises(
+        ValueError,
+        match=f"{name} has no colour to set; it has {known[0]}" if known else "it has nothing",
+    ):
+        models.build(name, colour=1)
+    assert ("width" in known) == ("resnet" in name)
+
+
 def test_what_a_network_is_published_for() -> None:
     assert models.input_shape("lenet5") == (1, 28, 28)
     assert models.input_shape("cifar_resnet20") == (3, 32, 32)
