@@ -1,4 +1,4 @@
-"""Print what a network costs, size and time by layer, and draw where the time goes.
+"""Print what a network costs, size and time by layer on the CPU, and draw where the time goes.
 
     python -m core.inspect alexnet
     python -m core.inspect resnet50 --batch-size 1 --inference

@@ -15,6 +15,7 @@ from core import nn
 from core.inspect.reach import Call, Reach, reaches
 from core.inspect.spans import tensors_in
 from core.inspect.table import table
+from core.models.lenet import RadialBasis, SparseConv2d
 from core.nn.recurrent import _Recurrent
 from core.tensor import Tensor
 
@@ -48,7 +49,7 @@ class Summary:
 
     FLOPs count two for each multiply-add (one multiplication and one addition) of convolutions,
     linear and recurrent layers by the direct algorithm, and nothing else: papers that count
-    multiply-adds give half of it.
+    multiply-adds give half of it. Of a convolution with a table only the connections count.
     """
 
     input_shape: tuple[int, ...]
@@ -89,11 +90,17 @@ class Summary:
             "-" * len(lines[1]),
             f"input {'x'.join(map(str, self.input_shape))}",
             f"{self.parameters:,} parameters" + (f", {frozen:,} of them frozen" if frozen else ""),
-            f"{1e-9 * self.flops:,.3f} GFLOP forward, two for each multiply-add "
-            f"({0.5e-9 * self.flops:,.3f} G multiply-adds)",
+            self._arithmetic(),
             f"{self.activation_bytes / 2**20:,.1f} MiB of results",
         ]
         return "\n".join(lines)
+
+    def _arithmetic(self) -> str:
+        scale, unit = (1e-9, "G") if self.flops >= 1e9 else (1e-6, "M")
+        return (
+            f"{scale * self.flops:,.3f} {unit}FLOP forward, two for each multiply-add "
+            f"({0.5 * scale * self.flops:,.3f} {unit} multiply-adds)"
+        )
 
 
 def summary(model: nn.Module, shape: Sequence[int], dtype: Any = None) -> Summary:
@@ -174,8 +181,13 @@ def multiply_adds(
         return math.prod(input_shape) * math.prod(module.weight.shape[1:])
     if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         return math.prod(output_shape) * math.prod(module.weight.shape[1:])
+    if isinstance(module, SparseConv2d):
+        # Its other kernels are zeros here, and missing in the paper.
+        return math.prod(output_shape) // output_shape[1] * module.weight.numel()
     if isinstance(module, nn.Linear):
         return math.prod(output_shape) * module.in_features
+    if isinstance(module, RadialBasis):
+        return math.prod(output_shape) * module.codes.shape[1]
     if isinstance(module, _Recurrent):
         steps = math.prod(input_shape[:-1])
         weights = (p for p in module.parameters(recurse=False) if p.ndim == 2)

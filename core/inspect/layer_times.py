@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 from core import nn
 from core.inspect.spans import Span, Spans, tensors_in
 from core.inspect.table import table
+from core.models.lenet import RadialBasis, SparseConv2d
 from core.tape import no_grad
 from core.tensor import Tensor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, SparseConv2d)
+AFFINE = (nn.Linear, RadialBasis)
 
 # Of a table of shares nobody reads what is below this.
 _SHOWN = 0.001
@@ -184,7 +186,7 @@ def layer_time(span: Span, forward: float, backward: float) -> LayerTime:
 def _family(module: nn.Module) -> str:
     if isinstance(module, CONVOLUTIONS):
         return "convolution"
-    return "fully connected" if isinstance(module, nn.Linear) else "other"
+    return "fully connected" if isinstance(module, AFFINE) else "other"
 
 
 def _ratio(part: float, whole: float) -> float:

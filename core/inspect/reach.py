@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from core import nn
 from core.functional.operands import pair
+from core.models.lenet import SparseConv2d, Subsampling
 from core.tape import Node
 from core.tensor import Tensor
 
@@ -100,6 +101,10 @@ def _windows(call: Call) -> list[_Window] | None:
             _Window(math.ceil((d * (k - 1) + 1) / s), Fraction(1, s))
             for k, s, d in zip(module.kernel_size, module.stride, module.dilation, strict=True)
         ]
+    if isinstance(module, SparseConv2d):
+        return [_Window(k, Fraction(1)) for k in module.weight.shape[1:]]
+    if isinstance(module, Subsampling):
+        return [_Window(2, Fraction(2))] * 2
     if isinstance(module, nn.MaxUnpool2d):
         return [_Window(1, Fraction(1, s)) for s in pair(module.stride)]
     if isinstance(module, nn.AdaptiveAvgPool2d):

@@ -51,6 +51,30 @@ def test_resnet20_as_published() -> None:
     assert round(found.flops / 2e6) == 41
 
 
+def test_lenet5_by_hand() -> None:
+    """LeCun et al. 1998, section II.B: C3 has 60 kernels of 5x5, and C5 sees the whole picture."""
+    found = {layer.name: layer for layer in core.summary(models.LeNet5(), (1, 1, 28, 28)).layers}
+    multiply_adds = {name: layer.flops // 2 for name, layer in found.items() if layer.flops}
+    assert multiply_adds == {
+        "c1": 6 * 28 * 28 * 25,
+        "c3": 10 * 10 * 60 * 25,
+        "c5": 120 * 16 * 25,
+        "f6": 120 * 84,
+        "output": 84 * 10,
+    }
+    seen = {name: found[name].receptive_field for name in ("c1", "s2", "c3", "s4", "c5")}
+    assert seen == {name: (n, n) for name, n in zip(seen, (5, 6, 14, 16, 32), strict=True)}
+    (twice,) = (x for x in core.summary(models.LeNet5(), (2, 1, 28, 28)).layers if x.name == "c3")
+    assert twice.flops == 2 * found["c3"].flops
+
+
+def test_small_sums_are_in_millions() -> None:
+    small = core.summary(nn.Linear(1000, 500), (3, 1000))
+    assert "3.000 MFLOP forward, two for each multiply-add (1.500 M multiply-adds)" in str(small)
+    large = core.summary(nn.Linear(1000, 500), (1000, 1000))
+    assert "1.000 GFLOP forward, two for each multiply-add (0.500 G multiply-adds)" in str(large)
+
+
 def test_two_3x3_see_what_one_5x5_sees() -> None:
     two = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3))
     one = nn.Sequential(nn.Conv2d(1, 1, 5))

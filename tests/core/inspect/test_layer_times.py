@@ -14,7 +14,7 @@ from core import functional as F
 from core import nn
 from core.inspect.__main__ import Options, main
 from core.inspect.spans import Spans
-from core.models import DeepConvNet
+from core.models import DeepConvNet, LeNet5
 from core.tensor import record
 
 
@@ -125,6 +125,13 @@ def test_a_layer_that_runs_twice_has_one_row() -> None:
     layer = nn.Linear(3, 3)
     found = core.profile(nn.Sequential(layer, layer), core.tensor(np.ones((2, 3), np.float32)))
     assert [each.kind for each in found.layers] == ["Sequential", "Linear"]
+
+
+def test_what_kind_of_layer_takes_the_time() -> None:
+    found = {layer.name: layer.family for layer in core.profile(LeNet5(), digits(), steps=1).layers}
+    assert {found[name] for name in ("c1", "c3", "c5")} == {"convolution"}
+    assert found["f6"] == found["output"] == "fully connected"
+    assert found["s2"] == found["c3_squash"] == "other"
 
 
 def test_table_and_figure() -> None:
