@@ -20,6 +20,7 @@ from core import distil, models, nn, optim, precision, transfer
 from core.data.dataset import ArrayDataset
 from core.look import inside
 from core.models.backbone import Backbone
+from core.tape import no_grad
 from core.tensor import Tensor
 from core.training.step import TrainingStep
 from core.training.trainer import classification
@@ -134,6 +135,17 @@ def test_lenet5_of_1998() -> None:
         model = models.build("lenet5").to(device)
         step = TrainingStep(model, optim.SGD(model.parameters(), 1e-3), classification, graph=True)
         return trained(step, (floats(0, 4, 1, 28, 28), np.arange(4)))
+
+    compare(run)
+
+
+def test_googlenet_with_pictures_of_another_range() -> None:
+    model = models.build("googlenet", num_classes=2, aux_logits=False, transform_input=True).eval()
+
+    def run(device: str) -> Found:
+        x = Tensor(dev.to_device(floats(0, 1, 3, 32, 32), device))
+        with no_grad():
+            return {"logits": model.to(device)(x).numpy()}
 
     compare(run)
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from core import device as dev
 from core import functional as F
 from core import nn
 from core.models.initialise import he_normal
@@ -35,6 +36,16 @@ class Outputs(NamedTuple):
     logits: Tensor
     aux_logits2: Tensor
     aux_logits1: Tensor
+
+    def cross_entropy(self, target: Any, *, label_smoothing: float = 0.0) -> Tensor:
+        """The loss in training: the last classifier's and 0.3 times the others' (section 5).
+
+        target (N,) class numbers.
+        """
+        last, second, first = (
+            F.cross_entropy(logits, target, label_smoothing=label_smoothing) for logits in self
+        )
+        return last + (first + second) * 0.3
 
 
 class Inception(nn.Concat):
@@ -86,6 +97,9 @@ class GoogLeNet(nn.Module):
     -1..1, which torchvision's published weights are for.
     """
 
+    input_scale: Tensor
+    input_shift: Tensor
+
     def __init__(
         self,
         in_channels: int = 3,
@@ -96,6 +110,10 @@ class GoogLeNet(nn.Module):
         published: bool = False,
     ) -> None:
         super().__init__()
+        if transform_input:
+            dtype = dev.get_default_dtype()
+            self.register_buffer("input_scale", np.array(_SCALE, dtype), persistent=False)
+            self.register_buffer("input_shift", np.array(_SHIFT, dtype), persistent=False)
         self.transform_input = transform_input
         unit = partial(_unit, batch_norm=not published)
         self.conv1 = unit(in_channels, 64, 7, stride=2)
@@ -126,7 +144,7 @@ class GoogLeNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor | Outputs:
         """Logits, and in training those of the auxiliary classifiers too."""
         if self.transform_input:
-            x = x * np.array(_SCALE, x.dtype) + np.array(_SHIFT, x.dtype)
+            x = x * self.input_scale + self.input_shift
         x = nn.chain(x, *self._between("conv1", "inception4a"))
         aux1 = self.aux1(x) if self.training and self.aux1 is not None else None
         x = nn.chain(x, *self._between("inception4b", "inception4d"))
@@ -140,17 +158,6 @@ class GoogLeNet(nn.Module):
         layers = dict(self.named_children())
         names = list(layers)
         return [layers[name] for name in names[names.index(first) : names.index(last) + 1]]
-
-
-def cross_entropy(outputs: Outputs, target: Any, weight: float = 0.3) -> Tensor:
-    """The loss in training: that of the last classifier and `weight` times the others' (section 5).
-
-    target (N,) class numbers.
-    """
-    auxiliary = F.cross_entropy(outputs.aux_logits1, target) + F.cross_entropy(
-        outputs.aux_logits2, target
-    )
-    return F.cross_entropy(outputs.logits, target) + auxiliary * weight
 
 
 # From (x - mean) / deviation of ImageNet to 2 x - 1, x in 0..1, for each channel.

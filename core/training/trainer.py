@@ -29,11 +29,20 @@ from core.training.step import Figures, Forward, TrainingStep, numbers, scaler_o
 def classification(
     model: nn.Module, batch: Any, *, label_smoothing: float = 0.0
 ) -> tuple[Tensor, Figures]:
-    """The `Forward` of a classifier: cross entropy and accuracy of a batch (inputs, labels)."""
+    """The `Forward` of a classifier: cross entropy and accuracy of a batch (inputs, labels).
+
+    A model that gives more than logits in training says itself what its loss is: what it gives has
+    `logits` and a method `cross_entropy`.
+    """
     device = next(model.parameters()).device
     inputs, target = (dev.to_device(part, device) for part in batch)
-    logits = model(Tensor(inputs))
-    loss = F.cross_entropy(logits, target, label_smoothing=label_smoothing)
+    outputs = model(Tensor(inputs))
+    if isinstance(outputs, Tensor):
+        logits = outputs
+        loss = F.cross_entropy(logits, target, label_smoothing=label_smoothing)
+    else:
+        logits = outputs.logits
+        loss = outputs.cross_entropy(target, label_smoothing=label_smoothing)
     return loss, {"accuracy": (logits.data.argmax(axis=1) == target).mean()}
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import core
-from core import optim, recipes, train
+from core import Tensor, optim, recipes, train
+from core import functional as F
 from core.cli import flag_value, run_command
 from core.data.dataset import ArrayDataset
 from core.data.rng import Draws
@@ -183,6 +184,31 @@ def test_label_smoothing_is_in_the_loss_of_training_only() -> None:
     assert plain["loss"] == pytest.approx(plain["val_loss"], rel=1e-4)
     assert smooth["loss"] != pytest.approx(plain["loss"], rel=1e-3)
     assert smooth["val_loss"] == pytest.approx(plain["val_loss"], rel=1e-4)
+
+
+def test_the_auxiliary_classifiers_of_googlenet_are_in_the_loss() -> None:
+    recipe = Recipe(model="googlenet", epochs=1, batch_size=8, label_smoothing=0.1)
+    core.seed(0)
+    data = pictures("mnist", 8)
+    model = assemble.network(recipe, data)
+    trainer = assemble.trainer(recipe, model, data, data, seed=0)
+    batch = scaled(data.batch(np.arange(8)), Draws(0, 0, np.arange(8)))
+    core.seed(1)
+    loss, figures = trainer.forward(model, batch)
+    core.seed(1)  # the same dropout
+    outputs = model(Tensor(batch[0]))
+    last, second, first = (
+        F.cross_entropy(logits, batch[1], label_smoothing=0.1).item() for logits in outputs
+    )
+    assert loss.item() == pytest.approx(last + 0.3 * (first + second), rel=1e-5)
+    right = outputs.logits.numpy().argmax(axis=1) == batch[1]
+    assert figures["accuracy"] == right.mean()
+    before = {name: p.numpy().copy() for name, p in model.named_parameters()}
+    trainer.fit(1)
+    after = {name: p.numpy() for name, p in model.named_parameters()}
+    for layer in ("aux1.fc2.weight", "aux2.fc2.weight", "fc.weight"):
+        assert (after[layer] != before[layer]).any(), layer
+    assert trainer.best is not None
 
 
 def test_a_resumed_run_keeps_its_recipe(tmp_path: Path) -> None:
