@@ -57,6 +57,11 @@ class Options(TrainingOptions):
     flowers: int = 8
     """How often a picture of a flower comes in one epoch."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weights is not None:
+            raise ValueError("--weights: the backbone is learned from its beginning; leave it out")
+
 
 class Distillation(nn.Module):
     """The student, and what turns its maps into predictions of the teacher's (1x1 convolutions).

@@ -59,8 +59,20 @@ class Options(RecipeOptions):
                 raise ValueError(f"{flag} is {low} {high}; expected a range above 0")
 
 
+def _refuse_unused(options: Options) -> None:
+    """Raise ValueError for a setting that each trial draws or begins anew."""
+    if options.weights is not None:
+        raise ValueError("--weights: every trial begins with new weights; leave it out")
+    recipe = recipes.RECIPES[options.recipe]
+    for name in ("lr", "weight_decay"):
+        if getattr(options, name) != getattr(recipe, name):
+            flag = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{flag}: it is what is looked for; {flag}-range says where")
+
+
 def main(options: Options) -> dict[str, Any]:
     """Run the trials that are not done yet, draw them; returns the summary."""
+    _refuse_unused(options)
     run = Run.create(options.out, "core", "search", options)
     train, held_out = assemble.hold_out(assemble.dataset(options, "train", options.data_root))
     train, held_out = _some(train, options.samples), _some(held_out, options.val_samples)

@@ -74,6 +74,22 @@ def test_a_trial_whose_loss_is_no_number_counts_as_the_worst(tmp_path: Path) -> 
     assert "the loss is" in trials_in(tmp_path)[0]["failed"]
 
 
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"lr": 0.1}, "--lr: it is what is looked for; --lr-range says where"),
+        ({"weight_decay": 0.1}, "--weight-decay: it is what is looked for; --weight-decay-range"),
+        ({"weights": Path("w.safetensors")}, "--weights: every trial begins with new weights"),
+    ],
+)
+def test_what_a_search_has_no_use_for(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        search.main(options(tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
 def test_draws_are_even_on_a_logarithmic_scale() -> None:
     rng = np.random.default_rng(0)
     drawn = np.log10([search._log_uniform(rng, (1e-6, 1e-2)) for _ in range(2000)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -75,3 +77,8 @@ def test_enlarged_pictures_keep_their_values() -> None:
     flat = np.full((3, 3, 32, 32), 77, np.uint8)
     grown = distil._enlarged(flat)
     assert grown.shape == (3, 3, 64, 64) and (grown == 77).all()
+
+
+def test_a_distillation_takes_no_weights() -> None:
+    with pytest.raises(ValueError, match="--weights: the backbone is learned from its beginning"):
+        distil.Options(weights=Path("w.safetensors"))
