@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ from core.cli import CommonOptions, resolve_device, run_command
 from core.data.dataset import ArrayDataset, Split
 from core.io import weights
 from core.models import DeepConvNet
-from core.nn.low_precision import BinaryLinear, Sign, quantise
+from core.nn.low_precision import BinaryLinear, Sign, packed_state, quantise
 from core.tape import no_grad
 from core.tensor import Tensor
 from core.training.classifier import scaled, to_network
@@ -45,6 +46,16 @@ class Options(CommonOptions):
     hidden: int = 1024
     """Width of the three hidden layers of the network of signs (the paper: 4,096)."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for flag, value in (
+            ("--epochs", self.epochs),
+            ("--batch-size", self.batch_size),
+            ("--hidden", self.hidden),
+        ):
+            if value < 1:
+                raise ValueError(f"{flag} is {value}; expected 1 or more")
+
 
 @dataclass(frozen=True)
 class Row:
@@ -53,7 +64,7 @@ class Row:
     name: str
     accuracy: float
     megabytes: float
-    """Of weights as they are stored."""
+    """Of all parameters and buffers as they are stored."""
 
     seconds: float
     """For all test pictures; the fastest of three."""
@@ -87,7 +98,7 @@ def main(options: Options) -> dict[str, Any]:
     pixels = channels * size**2
     signs = binary_network(pixels, len(train.classes), options.hidden).to(device)
     _fit(signs, train, options, 3 * options.epochs, 0.005)
-    rows = [*_precisions(model, train, test), _measured("signs", signs, test, bits=1)]
+    rows = [*_precisions(model, train, test), _measured("signs", signs, test)]
     print(table(rows))
     return run.finish({"rows": [asdict(row) for row in rows], "samples": len(test)})
 
@@ -117,22 +128,22 @@ def _fit(model: nn.Module, train: ArrayDataset, options: Options, epochs: int, l
 def _precisions(model: nn.Module, train: ArrayDataset, test: ArrayDataset) -> list[Row]:
     """The rows of one trained network, from 64 bits to 8."""
     double = copy.deepcopy(model).double()
-    half = copy.deepcopy(model).half().float()
+    half = copy.deepcopy(model).half()
+    halved = megabytes(half)
     device = next(model.parameters()).device
     pictures = dev.to_device(to_network(train.images[:_CALIBRATION]), device)
     integers = quantise(copy.deepcopy(model), lambda m: m(Tensor(pictures))).to(device)
     return [
-        _measured("float64", double, test, bits=64, dtype=np.float64),
-        _measured("float32", model, test, bits=32),
-        _measured("float16 storage", half, test, bits=16),
-        _measured("int8", integers, test, bits=8),
+        _measured("float64", double, test, dtype=np.float64),
+        _measured("float32", model, test),
+        replace(_measured("float16 storage", half.float(), test), megabytes=halved),
+        _measured("int8", integers, test),
     ]
 
 
-def _measured(
-    name: str, model: nn.Module, test: ArrayDataset, *, bits: int, dtype: type = np.float32
-) -> Row:
-    device = next(model.parameters()).device
+def _measured(name: str, model: nn.Module, test: ArrayDataset, *, dtype: type = np.float32) -> Row:
+    # A network of integers has no parameters.
+    device = next(itertools.chain(model.parameters(), model.buffers())).device
     images = dev.to_device(to_network(test.images).astype(dtype, copy=False), device)
     model.eval()
 
@@ -145,13 +156,12 @@ def _measured(
         return np.concatenate(parts)
 
     accuracy = float((predict() == test.labels).mean())
-    return Row(name, accuracy, _megabytes(model, bits), _fastest(predict))
+    return Row(name, accuracy, megabytes(model), _fastest(predict))
 
 
-def _megabytes(model: nn.Module, bits: int) -> float:
-    """Weights with `bits` each; biases and norms keep 32 beside integers and signs."""
-    rest = bits if bits >= 16 else 32
-    return sum(p.numel() * (bits if p.ndim > 1 else rest) for p in model.parameters()) / 8e6
+def megabytes(model: nn.Module) -> float:
+    """Millions of bytes of all that is stored of a network, signs as bits."""
+    return sum(array.nbytes for array in packed_state(model).values()) / 1e6
 
 
 def _fastest(run: Callable[[], object], rounds: int = 3) -> float:

@@ -70,11 +70,13 @@ class Int8(Module):
     y = (x * w) s_x s_w + bias. `peak` is the largest input magnitude to represent; larger ones
     are cut. For inference only. Sums are integers below 2^24 and so exact in float32, in which
     they are computed (or in float64 where they may be larger): the result is what integer
-    arithmetic gives, the time is not. Raises ValueError for a peak that is not positive.
+    arithmetic gives, the time is not. The weights are kept as integers only. Raises ValueError for
+    a peak that is not positive.
     """
 
     weight: Tensor
     scale: Tensor
+    bias: Tensor | None
 
     def __init__(self, layer: Conv2d | Linear, peak: float) -> None:
         super().__init__()
@@ -84,10 +86,15 @@ class Int8(Module):
         peaks = np.abs(weight.reshape(len(weight), -1)).max(axis=1)
         scale = np.where(peaks > 0, peaks / _LEVELS, 1).astype(np.float32)
         shape = (-1,) + (1,) * (weight.ndim - 1)
-        self.layer = layer
         self.peak = float(peak)
         self.register_buffer("weight", np.rint(weight / scale.reshape(shape)).astype(np.int8))
         self.register_buffer("scale", scale)
+        self.register_buffer("bias", None if layer.bias is None else layer.bias.numpy().copy())
+        self._geometry = (
+            None
+            if isinstance(layer, Linear)
+            else (layer.stride, layer.padding, layer.dilation, layer.groups)
+        )
         fan_in = math.prod(weight.shape[1:])
         self._dtype = np.float32 if fan_in * _LEVELS**2 < _EXACT else np.float64
 
@@ -100,16 +107,25 @@ class Int8(Module):
             sums = self._product(whole.astype(self._dtype, copy=False))
         scale = (self.scale.data * np.float32(step)).reshape(-1, *(1,) * (sums.ndim - 2))
         y = sums.data * scale
-        if self.layer.bias is not None:
-            y = y + self.layer.bias.data.reshape(scale.shape)
+        if self.bias is not None:
+            y = y + self.bias.data.reshape(scale.shape)
         return Tensor(y.astype(x.dtype, copy=False))
 
     def _product(self, whole: Array) -> Tensor:
         weight = Tensor(self.weight.data.astype(self._dtype))
-        if isinstance(self.layer, Linear):
+        if self._geometry is None:
             return F.linear(Tensor(whole), weight)
-        c = self.layer
-        return F.conv2d(Tensor(whole), weight, None, c.stride, c.padding, c.dilation, c.groups)
+        return F.conv2d(Tensor(whole), weight, None, *self._geometry)
+
+
+def packed_state(model: Module) -> dict[str, np.ndarray]:
+    """The `state_dict` of a network as it is stored: eight signs of a `BinaryLinear` in a byte."""
+    state = model.state_dict()
+    for path, module in model.named_modules():
+        if isinstance(module, BinaryLinear):
+            name = f"{path}.weight" if path else "weight"
+            state[name] = np.packbits(state[name] >= 0)
+    return state
 
 
 def quantise(model: M, run: Callable[[M], object]) -> M:

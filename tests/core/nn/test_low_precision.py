@@ -9,8 +9,8 @@ import pytest
 
 import core
 from core import Parameter, Tensor, functional, nn, optim
-from core.nn.low_precision import BinaryLinear, Int8, Sign, binarise, quantise
-from core.precision import Row, binary_network, table
+from core.nn.low_precision import BinaryLinear, Int8, Sign, binarise, packed_state, quantise
+from core.precision import Options, Row, binary_network, megabytes, table
 
 
 def test_binarise_gives_signs_and_lets_gradients_through_between_them() -> None:
@@ -79,6 +79,37 @@ def test_quantise_replaces_every_layer_and_keeps_the_answers() -> None:
     np.testing.assert_allclose(small(x).numpy(), expected, atol=0.03 * np.abs(expected).max())
     with pytest.raises(ValueError, match=r"peak is 0\.0, expected a number > 0"):
         quantise(copy.deepcopy(model), lambda m: None)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_an_integer_layer_keeps_no_other_weights(bias: bool) -> None:
+    layer = nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=2, bias=bias)
+    state = Int8(layer, 1.0).state_dict()
+    expected = {"weight": np.int8, "scale": np.float32} | ({"bias": np.float32} if bias else {})
+    assert {name: array.dtype for name, array in state.items()} == expected
+    small = Int8(layer, 1.0)
+    assert not list(small.modules())[1:] and not list(small.parameters())
+    x = np.random.default_rng(0).random((2, 4, 7, 7)).astype(np.float32)
+    np.testing.assert_allclose(small(x).numpy(), layer(x).numpy(), atol=0.02)
+
+
+def test_what_a_network_takes_in_bytes() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(8 * 36, 4))
+    weights, channels = 8 * 9 + 4 * 288, 8 + 4
+    assert megabytes(model) == 4e-6 * (weights + channels)
+    small = quantise(model, lambda m: m(Tensor(np.ones((1, 1, 8, 8), np.float32))))
+    # A scale and a bias for each channel.
+    assert megabytes(small) == pytest.approx(1e-6 * (weights + 2 * 4 * channels))
+    # 20 signs in 3 bytes, 4 biases.
+    assert megabytes(BinaryLinear(5, 4)) == pytest.approx(1e-6 * (3 + 16))
+    packed = packed_state(nn.Sequential(BinaryLinear(5, 4)))["0.weight"]
+    assert (packed.dtype, packed.shape) == (np.uint8, (3,))
+
+
+@pytest.mark.parametrize("flag", ["epochs", "batch_size", "hidden"])
+def test_senseless_options(flag: str) -> None:
+    with pytest.raises(ValueError, match=f"--{flag.replace('_', '-')} is 0; expected 1 or more"):
+        Options(**{flag: 0})  # type: ignore[arg-type]
 
 
 def test_a_network_of_signs_learns_by_heart() -> None:
