@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -256,6 +258,21 @@ def find(
         except ConnectionError as error:
             reason = str(error)
     raise FileNotFoundError(_missing(name, files, data_root, origin, reason))
+
+
+def check(name: str, path: Path) -> None:
+    """Raise ValueError when a file of the data set ``name`` is another than the published one."""
+    (sha256,) = (file.sha256 for file in SOURCES[name].files if file.name == path.name)
+    state = path.stat()
+    if not _sha256(path, state.st_size, state.st_mtime_ns).startswith(sha256):
+        raise ValueError(f"{path}: its sha256 does not begin with {sha256}, as the published one's")
+
+
+@lru_cache
+def _sha256(path: Path, size: int, changed: int) -> str:
+    """Of a file in the state of that size and time."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _cache() -> Path:

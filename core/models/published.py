@@ -129,9 +129,11 @@ def load_pretrained(
     Which network it is, its classes and its preprocessing are in the card of a file that was
     written here, and known for published files by their names. For another file without a card,
     `architecture` says it, and the network is that of the published weights, for ImageNet or
-    CIFAR-10. Raises ValueError, naming the file, when that is not enough or does not fit.
+    CIFAR-10. Raises ValueError, naming the file, when that is not enough or does not fit, and for
+    one that has the name of a published file and other bytes.
     """
     path = Path(path)
+    _check_published(path)
     card = weights.read_card(path)
     entry = None if card.architecture else _entry_of(path, architecture)
     if entry is not None:
@@ -152,6 +154,13 @@ def _path_of(name: str, data_root: str | os.PathLike[str] | None) -> Path:
     if folder is not None:
         return folder / own
     return roots.find(entry.source, [entry.file], data_root) / entry.file
+
+
+def _check_published(path: Path) -> None:
+    """Refuse a file that has a published name, and so the digits of a hash, but other bytes."""
+    for entry in PUBLISHED.values():
+        if path.name == entry.file:
+            roots.check(entry.source, path)
 
 
 def _entry_of(path: Path, architecture: str | None) -> _Published | None:

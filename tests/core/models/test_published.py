@@ -113,6 +113,19 @@ def test_another_file_than_the_published_one_is_refused(
     assert list((cache / "pretrained").iterdir()) == []
 
 
+def test_so_it_is_when_it_lies_there_already(tmp_path: Path) -> None:
+    path = tmp_path / "pretrained" / TH
+    path.parent.mkdir()
+    path.write_bytes(published_file(models.build("cifar_resnet20")))
+    message = rf"{TH}: its sha256 does not begin with 12fca82f, as the published one's"
+    with pytest.raises(ValueError, match=message):
+        models.pretrained("resnet20_cifar10", data_root=tmp_path)
+    with pytest.raises(ValueError, match=message):
+        models.load_pretrained(path)
+    renamed = path.rename(path.with_name("resnet20_cifar10.th"))
+    assert models.load_pretrained(renamed, architecture="cifar_resnet20").name == "resnet20_cifar10"
+
+
 def test_without_a_network_one_line_says_which_file_where_and_whence(
     tmp_path: Path, cache: Path
 ) -> None:
