@@ -52,7 +52,10 @@ def photo(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", INSIDE)
-def test_a_network_is_looked_into(name: str, small: Path, photo: Path, tmp_path: Path) -> None:
+def test_a_network_is_looked_into(
+    name: str, small: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inside, "maximise", partial(inside.maximise, steps=5))
     options = Options(
         experiment=name,  # type: ignore[arg-type]
         weights=str(small),
