@@ -17,8 +17,9 @@ from captioning import decoders, encoders
 from captioning.consensus import agreement
 from captioning.decoders import Decoder
 from captioning.encoders import ClassifierEncoder, Encoder
+from captioning.views import ManyViews, views_of
 from captioning.words import Vocabulary
-from captioning.writing import MAX_WORDS, beam_search, sample
+from captioning.writing import MAX_WORDS, Writer, beam_search, sample
 from core import Tensor, nn
 from core import device as dev
 from core.data.images import Picture
@@ -27,6 +28,7 @@ from core.io.weights import Card
 
 _AT_ONCE = 50  # pictures; a beam of five makes it 250 rows
 _WIDEST = 1000  # beam
+_MOST_VIEWS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,10 @@ class Decoding:
     max_words: int = MAX_WORDS
     """Most words of a sentence, its end included: one that has not ended by then is cut."""
 
+    views: int = 1
+    """Look at the picture so many times, turned, shifted and relit a little, and average the
+    words' probabilities; for pictures, not for features that were computed before."""
+
     temperature: float | None = None
     """Draw each word by its probability instead; below 1 likelier words, above 1 bolder ones."""
 
@@ -58,6 +64,8 @@ class Decoding:
             raise ValueError(f"--beam is {self.beam}; expected 1 to {_WIDEST}")
         if self.max_words < 1:
             raise ValueError(f"--max-words is {self.max_words}; expected 1 or more")
+        if not 1 <= self.views <= _MOST_VIEWS:
+            raise ValueError(f"--views is {self.views}; expected 1 to {_MOST_VIEWS}")
         if not 0 <= self.length_penalty <= 10:
             raise ValueError(f"--length-penalty is {self.length_penalty}; expected 0 to 10")
         if self.temperature is not None and not 0.01 <= self.temperature <= 100:
@@ -151,18 +159,31 @@ class Captioner:
         self.net.eval()
         rng = np.random.default_rng(seed)
         written: list[list[Caption]] = []
-        for start in range(0, len(inputs), _AT_ONCE):
+        at_once = max(1, _AT_ONCE // how.views)
+        for start in range(0, len(inputs), at_once):
             with core.no_grad():
-                features = self.net.features(inputs[start : start + _AT_ONCE])
-            written += self._written(features, how, rng)
+                writer, features = self._seen(inputs[start : start + at_once], how.views)
+            written += self._written(writer, features, how, rng)
         return written
 
+    def _seen(self, inputs: NDArray[Any], views: int) -> tuple[Writer, Tensor]:
+        """Who writes, and the features that it is shown."""
+        if views == 1:
+            return self.net.decoder, self.net.features(inputs)
+        if inputs.dtype != np.uint8:
+            raise ValueError(
+                f"--views is {views}: the features of {self.encoder} are computed once; expected 1"
+            )
+        several = views_of(inputs, views)
+        maps = self.net.features(several.reshape(-1, *inputs.shape[1:]))
+        return ManyViews(self.net.decoder), maps.reshape(len(inputs), views, *maps.shape[1:])
+
     def _written(
-        self, features: Tensor, how: Decoding, rng: np.random.Generator
+        self, writer: Writer, features: Tensor, how: Decoding, rng: np.random.Generator
     ) -> Iterator[list[Caption]]:
         if how.temperature is not None:
             drawn = sample(
-                self.net.decoder,
+                writer,
                 features,
                 rng,
                 temperature=how.temperature,
@@ -172,7 +193,7 @@ class Captioner:
             found = [[one] for one in drawn]
         else:
             found = beam_search(
-                self.net.decoder,
+                writer,
                 features,
                 width=how.beam,
                 max_words=how.max_words,

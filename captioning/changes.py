@@ -10,6 +10,8 @@ from captioning.words import BEGIN, END, PAD, UNKNOWN
 from core.data import augment, distort
 from core.data.rng import Draws
 
+AFFINE = augment.RandomAffine(6, 0.06, (0.9, 1.1), interpolation="bilinear")
+
 
 class Changed:
     """The loader's transform: pictures are turned, bent or relit, words hidden, as asked for."""
@@ -17,7 +19,7 @@ class Changed:
     def __init__(self, recipe: Recipe) -> None:
         changes: list[augment.Transform] = []
         if recipe.augment == "affine":
-            changes.append(augment.RandomAffine(6, 0.06, (0.9, 1.1), interpolation="bilinear"))
+            changes.append(AFFINE)
         if recipe.augment == "elastic":
             changes.append(augment.RandomAffine(10, 0.06, (0.85, 1.15), interpolation="bilinear"))
             # Strokes of 40 pixels' height move by 1.6 pixels.

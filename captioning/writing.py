@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 import core
-from captioning.decoders import Decoder, rows
+from captioning.decoders import State, rows
 from captioning.words import BEGIN, END, PAD, UNKNOWN
 from core import Tensor
 from core import functional as F
@@ -27,8 +28,20 @@ class Sentence:
     """What it was ranked by: log_probability over (words + 1) ** length_penalty."""
 
 
+class Writer(Protocol):
+    """What is asked word by word: a decoder, or several views of a picture through one."""
+
+    def look(self, features: Tensor, /) -> State: ...
+
+    def first(self, features: Tensor, /) -> State: ...
+
+    def step(
+        self, words: Any, state: State, memory: State, /
+    ) -> tuple[Tensor, State, Tensor | None]: ...
+
+
 def beam_search(
-    decoder: Decoder,
+    decoder: Writer,
     features: Tensor,
     *,
     width: int = 3,
@@ -51,7 +64,7 @@ def beam_search(
 
 
 def _beams(
-    decoder: Decoder, features: Tensor, width: int, max_words: int, length_penalty: float
+    decoder: Writer, features: Tensor, width: int, max_words: int, length_penalty: float
 ) -> list[list[Sentence]]:
     count = len(features)
     each = np.repeat(np.arange(count), width)
@@ -155,7 +168,7 @@ def _settled(
 
 
 def sample(
-    decoder: Decoder,
+    decoder: Writer,
     features: Tensor,
     rng: np.random.Generator,
     *,
