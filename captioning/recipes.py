@@ -22,7 +22,8 @@ class Recipe(Optimisation):
     """Everything that a training depends on but its seed."""
 
     data: str = "scenes"
-    """scenes (embedded), flickr8k, or the path of a COCO captions file (.json)."""
+    """scenes (embedded), scenes-more (and of other writers, on other photographs), flickr8k, or the
+    path of a COCO captions file (.json)."""
 
     model: Literal["nic", "attention"] = "attention"
     """nic is shown the picture once, attention looks at it again for every word."""
@@ -176,6 +177,9 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "scenes-attention": _SCENES,
         # Starts from the network of the former: --weights runs/.../network.safetensors.
         "scenes-attention-again": replace(_SCENES, lr=0.001, epochs=7),
+        "scenes-attention-more": replace(
+            _SCENES, attend="before", data="scenes-more", lr=0.001, epochs=8
+        ),
         "scenes-nic": replace(_SCENES, model="nic", attend="before"),
         "flickr8k-nic": _NIC,
         "flickr8k-nic-gru": replace(_NIC, cell="gru"),
