@@ -150,7 +150,6 @@ _SCENES = Recipe(
     schedule="one-cycle",
     weight_decay=0.01,
     width=256,
-    attend="after",
     dropout=0.2,
     word_dropout=0.2,
     augment="affine",
@@ -177,10 +176,9 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "scenes-attention": _SCENES,
         # Starts from the network of the former: --weights runs/.../network.safetensors.
         "scenes-attention-again": replace(_SCENES, lr=0.001, epochs=7),
-        "scenes-attention-more": replace(
-            _SCENES, attend="before", data="scenes-more", lr=0.001, epochs=8
-        ),
-        "scenes-nic": replace(_SCENES, model="nic", attend="before"),
+        # Goes on from that one, with the writers of MNIST and photographs of flowers.
+        "scenes-attention-more": replace(_SCENES, data="scenes-more", lr=0.001, epochs=8),
+        "scenes-nic": replace(_SCENES, model="nic"),
         "flickr8k-nic": _NIC,
         "flickr8k-nic-gru": replace(_NIC, cell="gru"),
         "flickr8k-nic-rnn": replace(_NIC, cell="rnn"),

@@ -339,10 +339,10 @@ def test_every_recipe_is_one_that_can_be_built() -> None:
         ({"clip_norm": 0.0}, "--clip-norm is 0.0; expected more than 0, or None"),
         ({"clip_norm": float("nan")}, "--clip-norm is nan"),
         (
-            {"model": "nic", "attend": "before", "even_attention": 1.0},
+            {"model": "nic", "even_attention": 1.0},
             "--even-attention: nic has no attention",
         ),
-        ({"model": "nic"}, "--attend after: nic has no attention"),
+        ({"model": "nic", "attend": "after"}, "--attend after: nic has no attention"),
         ({"image": "state"}, "--image state: only nic is shown it so"),
         ({"finetune": True}, "--finetune: the small encoder learns in any case"),
         ({"encoder": "backbone", "augment": "affine"}, "features of backbone are computed once"),
