@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.boxes import as_boxes, box_iou, remove_small_boxes
+from detection.boxes import as_boxes, box_iou, clip_boxes_to_image, remove_small_boxes
 from detection.proposals.grouping import hierarchy
 from detection.proposals.regions import (
     colour_codes,
@@ -19,7 +19,7 @@ from detection.proposals.regions import (
 Floats = NDArray[np.float32]
 
 # To be raised whenever the same options give other boxes: it is part of the cache's settings.
-VERSION = 1
+VERSION = 2
 SIGMA = 0.4
 MIN_REGION = 20
 MAX_REGIONS = 400
@@ -89,7 +89,8 @@ def selective_search(
     small = _shrink(picture, longest_side)
     boxes = _rank(_hierarchies(small, MODES[mode]), seed)
     factor = np.array(picture.shape[1::-1]) / np.array(small.shape[1::-1])
-    boxes = boxes * np.tile(factor, 2).astype(np.float32)
+    # The product is rounded: 241 pixels may become 241.00002, which is outside.
+    boxes = clip_boxes_to_image(boxes * np.tile(factor, 2).astype(np.float32), picture.shape[:2])
     boxes = boxes[remove_small_boxes(boxes, min_size)]
     return _without_near_duplicates(boxes, max_proposals)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from detection.boxes import box_iou
+from detection.crops import warp_crops
 from detection.proposals import SearchOptions, proposal_cache, proposals_for, selective_search
 from detection.proposals.grouping import Grouping, hierarchy
 from detection.proposals.regions import (
@@ -64,6 +65,14 @@ def test_large_pictures_are_searched_small_and_scaled_back() -> None:
     found = selective_search(large, longest_side=90)
     assert (box_iou(truth * [4, 5, 4, 5], found).max(axis=1) > 0.75).all()
     assert found[:, 2].max() <= 320 and found[:, 3].max() <= 360
+
+
+def test_a_scaled_box_does_not_leave_the_picture_by_a_rounding_error() -> None:
+    # The 240 rows that are searched become 241.00002 again in float32, and crops of such a box are refused.
+    picture = np.full((241, 322, 3), 7, np.uint8)
+    found = selective_search(picture)
+    assert (found[:, 2:] <= [322, 241]).all()
+    assert warp_crops(picture, found, 8).shape == (len(found), 8, 8, 3)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (3, 2), (9, 9), (40, 500)])
