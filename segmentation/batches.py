@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from segmentation.labels import VOID, Labels
 from segmentation.recipes import Recipe
 
 Inputs = tuple[NDArray[np.float32], Labels]
-
+Sample = tuple[Picture, Labels]
 
 # Below, the deepest maps of the networks would be empty.
 LEAST_SIDE = 32
@@ -34,7 +34,7 @@ class Samples:
     def __len__(self) -> int:
         return len(self._data.pictures)
 
-    def __getitem__(self, index: int, /) -> tuple[Picture, Labels]:
+    def __getitem__(self, index: int, /) -> Sample:
         picture, labels = self._data.pictures[index].read()
         size = scaled_size(picture, self._scale)
         if size == labels.shape:
@@ -48,36 +48,71 @@ def scaled_size(picture: Picture, scale: float) -> tuple[int, int]:
     return height, width
 
 
-class Collate:
-    """One batch of pictures of any size: each is filled up, with void, to the largest of them.
+class Changed:
+    """The loader's transform: pictures of any size, augmented, as a network's input.
 
-    None is smaller than `least` (height, width) then, nor than the networks need.
+    Each is filled up with void to `least` (height, width), and to what the networks need. Pictures
+    of one size are changed together, and none with the margins that another one asks for: what
+    happens to a picture does not depend on its batch. Only then is each filled up to the largest.
     """
 
-    def __init__(self, least: tuple[int, int] = (LEAST_SIDE, LEAST_SIDE)) -> None:
+    def __init__(
+        self,
+        transforms: Sequence[augment.Transform] = (),
+        least: tuple[int, int] = (LEAST_SIDE, LEAST_SIDE),
+    ) -> None:
+        self._change = augment.Compose(transforms)
         self._least = max(least[0], LEAST_SIDE), max(least[1], LEAST_SIDE)
 
-    def __call__(self, items: Sequence[tuple[Picture, Labels]]) -> Batch:
-        height, width = np.max([self._least, *(labels.shape for _, labels in items)], axis=0)
-        images = np.zeros((len(items), 3, height, width), np.uint8)
-        masks = np.full((len(items), height, width), VOID, np.uint8)
-        for image, mask, (picture, labels) in zip(images, masks, items, strict=True):
-            rows, columns = labels.shape
-            image[:, :rows, :columns] = picture.transpose(2, 0, 1)
-            mask[:rows, :columns] = labels
-        return Batch(images, masks)
+    def __call__(self, items: Sequence[Sample], draws: Draws) -> Inputs:
+        parts = self._by_size(items, draws)
+        if len(parts) == 1:
+            return _input(parts[0][1])
+        changed: list[Sample] = [items[0]] * len(items)
+        for rows, batch in parts:
+            for row, image, mask in zip(rows, batch.images, _masks(batch), strict=True):
+                changed[row] = image.transpose(1, 2, 0), mask
+        return _input(_filled(changed, (1, 1)))
+
+    def apart(self, items: Sequence[Sample], draws: Draws) -> list[Inputs]:
+        """The same, but the pictures of each size by themselves: none has margins of others."""
+        return [_input(batch) for _, batch in self._by_size(items, draws)]
+
+    def _by_size(self, items: Sequence[Sample], draws: Draws) -> list[tuple[list[int], Batch]]:
+        """The rows of each size of pictures, and these pictures, changed."""
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for row, (_, labels) in enumerate(items):
+            rows.setdefault(labels.shape, []).append(row)
+        return [
+            (
+                here,
+                self._change(
+                    _filled([items[r] for r in here], self._least), draws.rows(np.array(here))
+                ),
+            )
+            for here in rows.values()
+        ]
 
 
-class Changed:
-    """The loader's transform: augmentation, then a network's input."""
+def _filled(items: Sequence[Sample], least: tuple[int, int]) -> Batch:
+    """One batch of pictures, each filled up with void to the largest of them and to `least`."""
+    height, width = np.max([least, *(labels.shape for _, labels in items)], axis=0)
+    images = np.zeros((len(items), 3, height, width), np.uint8)
+    masks = np.full((len(items), height, width), VOID, np.uint8)
+    for image, mask, (picture, labels) in zip(images, masks, items, strict=True):
+        rows, columns = labels.shape
+        image[:, :rows, :columns] = picture.transpose(2, 0, 1)
+        mask[:rows, :columns] = labels
+    return Batch(images, masks)
 
-    def __init__(self, transforms: Sequence[augment.Transform] = ()) -> None:
-        self._change = augment.Compose(transforms)
 
-    def __call__(self, batch: Batch, draws: Draws) -> Inputs:
-        changed = self._change(batch, draws)
-        assert changed.masks is not None
-        return to_network(changed.images), changed.masks
+def _masks(batch: Batch) -> Labels:
+    assert batch.masks is not None
+    return batch.masks
+
+
+def _input(batch: Batch) -> Inputs:
+    return to_network(batch.images), _masks(batch)
 
 
 def to_network(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -105,29 +140,32 @@ def training_batches(
     data: SegmentationData, recipe: Recipe, seed: int, device: str = "cpu"
 ) -> DataLoader:
     """Shuffled batches of changed pictures for a network on `device`."""
-    return _loader(data, recipe, augmentation(recipe), seed, shuffle=True, device=device)
-
-
-def statistics_batches(data: SegmentationData, recipe: Recipe) -> DataLoader:
-    """Batches of the pictures as they are, for the statistics of batch normalisation."""
-    crop = [] if recipe.crop is None else [augment.RandomCrop(recipe.crop)]
-    return _loader(data, recipe, crop, seed=0, shuffle=False)
-
-
-def _loader(
-    data: SegmentationData,
-    recipe: Recipe,
-    changes: Sequence[augment.Transform],
-    seed: int,
-    shuffle: bool,
-    device: str = "cpu",
-) -> DataLoader:
+    change = Changed(augmentation(recipe), recipe.crop or (LEAST_SIDE, LEAST_SIDE))
     return DataLoader(
         Samples(data, recipe.scale),
         recipe.batch_size,
-        shuffle=shuffle,
+        shuffle=True,
         seed=seed,
-        collate=Collate(recipe.crop or (LEAST_SIDE, LEAST_SIDE)),
-        transform=Changed(changes),
+        collate=list,
+        transform=change,
         workers=workers_for(device),
     )
+
+
+def statistics_batches(data: SegmentationData, recipe: Recipe) -> Iterator[Inputs]:
+    """Batches of the pictures as they are, for the statistics of batch normalisation.
+
+    Pictures of different sizes come in batches of their own: margins are in no statistics.
+    """
+    crop = [] if recipe.crop is None else [augment.RandomCrop(recipe.crop)]
+    change = Changed(crop, recipe.crop or (LEAST_SIDE, LEAST_SIDE))
+    loader = DataLoader(
+        Samples(data, recipe.scale), recipe.batch_size, collate=list, transform=change.apart
+    )
+    for parts in loader:
+        yield from parts
+
+
+def held_out_batches(data: SegmentationData, scale: float) -> DataLoader:
+    """The pictures as they are, one at a time: they may differ in size."""
+    return DataLoader(Samples(data, scale), collate=list, transform=Changed())

@@ -16,7 +16,6 @@ from core import device as dev
 from core import functional as F
 from core import models, nn, recipes, viz
 from core.cli import CommonOptions, resolve_device, run_command
-from core.data.loader import DataLoader
 from core.io import weights
 from core.io.weights import Card
 from core.tensor import Tensor
@@ -25,10 +24,8 @@ from core.training.average import MovingAverage, update_bn
 from core.training.run import METRICS, Run, read_metrics
 from core.training.trainer import Figures, Trainer
 from segmentation.batches import (
-    Changed,
-    Collate,
     Inputs,
-    Samples,
+    held_out_batches,
     statistics_batches,
     training_batches,
 )
@@ -234,10 +231,7 @@ def _trainer(
 ) -> Trainer:
     device = next(model.parameters()).device
     batches = training_batches(data, options, options.seed, device)
-    # One at a time: pictures may differ in size.
-    watched = DataLoader(
-        Samples(held_out, options.scale), 1, collate=Collate(), transform=Changed()
-    )
+    watched = held_out_batches(held_out, options.scale)
     forward = PixelLoss(balance, options.label_smoothing)
     optimizer = assemble.optimizer(options, model)
     average = None

@@ -68,7 +68,7 @@ def test_large_pictures_are_searched_small_and_scaled_back() -> None:
 
 
 def test_a_scaled_box_does_not_leave_the_picture_by_a_rounding_error() -> None:
-    # The 240 rows that are searched become 241.00002 again in float32, and crops of such a box are refused.
+    # The 240 rows that are searched become 241.00002 in float32; crops of such a box are refused.
     picture = np.full((241, 322, 3), 7, np.uint8)
     found = selective_search(picture)
     assert (found[:, 2:] <= [322, 241]).all()

@@ -13,16 +13,24 @@ import pytest
 import core
 from core import recipes
 from core.data.images import read_labels
+from core.data.rng import Draws
 from core.io import weights
 from core.training.run import LAST, read_metrics
 from segmentation import data, demo, evaluate, train
-from segmentation.batches import augmentation, training_batches
+from segmentation.batches import (
+    Changed,
+    augmentation,
+    statistics_batches,
+    to_network,
+    training_batches,
+)
 from segmentation.data import load
 from segmentation.labels import VOID
 from segmentation.metrics import Scores, confusion_matrix
 from segmentation.networks import NAMES, build
 from segmentation.recipes import RECIPES, Recipe
 from segmentation.segmenter import Segmenter
+from tests.segmentation.conftest import road
 
 
 @pytest.fixture(autouse=True)
@@ -159,6 +167,44 @@ def test_pictures_of_other_sizes_are_filled_up_with_void(own_folder: Path) -> No
     ((images, labels),) = training_batches(train_data, recipe, seed=0)
     assert images.shape == (7, 3, 48, 48) and labels.shape == (7, 48, 48)
     assert (labels == VOID).mean() > 0.2 and set(np.unique(labels)) == {0, 1, 2, VOID}
+
+
+def sized(number: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    picture, labels = road(number, height, width)
+    return picture, np.where(labels == 11, VOID, labels).astype(np.uint8)
+
+
+def test_what_happens_to_a_picture_does_not_depend_on_the_others() -> None:
+    recipe = Recipe(crop=(32, 32), turn=5, zoom=(0.9, 1.4), flip=True, jitter=0.2)
+    change = Changed(augmentation(recipe), (32, 32))
+    items = [sized(0, 300, 400), sized(1, 40, 60), sized(2, 300, 400)]
+    images, labels = change(items, Draws(3, 1, np.array([7, 8, 9])))
+    for row, item in enumerate(items):
+        alone = change([item], Draws(3, 1, np.array([7 + row])))
+        np.testing.assert_array_equal(images[row], alone[0][0])
+        np.testing.assert_array_equal(labels[row], alone[1][0])
+    # A window of the small picture that was cut out of the large one's margins would be void.
+    assert (labels[1] == VOID).mean() < 0.5
+
+
+def test_without_windows_each_picture_keeps_its_corner() -> None:
+    items = [sized(0, 40, 64), sized(1, 48, 36), sized(2, 40, 64)]
+    images, labels = Changed()(items, Draws(0, 0, np.arange(3)))
+    assert images.shape == (3, 3, 48, 64) and labels.shape == (3, 48, 64)
+    for row, (picture, truth) in enumerate(items):
+        height, width = truth.shape
+        expected = to_network(picture.transpose(2, 0, 1)[None])[0]
+        np.testing.assert_array_equal(images[row, :, :height, :width], expected)
+        np.testing.assert_array_equal(labels[row, :height, :width], truth)
+        assert (labels[row, height:] == VOID).all() and (labels[row, :, width:] == VOID).all()
+
+
+def test_margins_are_in_no_statistics(own_folder: Path) -> None:
+    learned = load(str(own_folder), "train")
+    found = list(statistics_batches(learned, Recipe(batch_size=4)))
+    shapes = sorted(labels.shape for batch in found for labels in batch[1])
+    assert shapes == sorted(truth.shape for _, truth in learned)
+    assert all(len(images) == len(labels) for images, labels in found)
 
 
 def test_a_folder_of_your_own_can_be_learned(own_folder: Path, tmp_path: Path) -> None:
