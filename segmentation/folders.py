@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.data.folder import pictures_below
+from core.data.folder import distinct, pictures_below
 from core.data.images import Picture, read_image, read_labels
 from segmentation.labels import VOID, Labels, LabelSet, numbered, read_classes
 
@@ -52,13 +52,18 @@ def segnet_pairs(root: Path, split: str, labels: LabelSet) -> list[LabelledFile]
     Raises ValueError, naming the list, for a line of another form.
     """
     path = root / f"{split}.txt"
-    pairs = []
+    files: list[tuple[Path, Path]] = []
     for number, line in enumerate(_lines(path), start=1):
         parts = line.split()
         if len(parts) != 2:
             raise ValueError(f"{path}, line {number}: {line[:80]!r}: expected a picture and a mask")
         picture, mask = (_below(root, part, f"{path}, line {number}") for part in parts)
-        pairs.append(LabelledFile(picture.stem, picture, mask, labels))
+        files.append((picture, mask))
+    names = [picture.stem for picture, _ in files]
+    if len(set(names)) < len(names):
+        # Frames of several sequences are numbered alike; each has its prediction's file.
+        names = distinct([p.relative_to(root).with_suffix("").as_posix() for p, _ in files])
+    pairs = [LabelledFile(n, *both, labels) for n, both in zip(names, files, strict=True)]
     return _some(pairs, path)
 
 
@@ -98,9 +103,13 @@ def folder_pairs(root: Path, split: str) -> tuple[list[LabelledFile], LabelSet]:
     if split not in SPLITS:
         raise ValueError(f"{root} has no split {split!r}; expected one of {', '.join(SPLITS)}")
     placeholder = numbered(VOID)
-    if (root / f"{split}.txt").is_file():
-        listed = [name for name in SPLITS if (root / f"{name}.txt").is_file()]
-        of_split = {name: segnet_pairs(root, name, placeholder) for name in listed}
+    listed = [name for name in SPLITS if (root / f"{name}.txt").is_file()]
+    # A split without a list beside others that have one is missing: drawn by chance from all
+    # pictures it would hold those that are learned from.
+    if listed:
+        of_split = {
+            name: segnet_pairs(root, name, placeholder) for name in sorted({*listed, split})
+        }
         everything = [pair for pairs in of_split.values() for pair in pairs]
         chosen = of_split[split]
     else:
@@ -119,14 +128,16 @@ def _pairs_by_name(root: Path, labels: LabelSet) -> list[LabelledFile]:
         raise FileNotFoundError(
             f"{root}: expected images/ and masks/, or the lists {', '.join(SPLITS)} (.txt)"
         )
-    pairs = []
+    pairs: dict[Path, LabelledFile] = {}
     for picture in pictures_below(root / "images"):
         name = picture.relative_to(root / "images").with_suffix("")
         mask = masks / f"{name}.png"
+        if mask in pairs:
+            raise ValueError(f"{mask}: a label map for {pairs[mask].picture} and for {picture}")
         if not mask.is_file():
             raise FileNotFoundError(f"{mask}: no label map for {picture}")
-        pairs.append(LabelledFile(name.as_posix(), picture, mask, labels))
-    return _some(pairs, root / "images")
+        pairs[mask] = LabelledFile(name.as_posix(), picture, mask, labels)
+    return _some(list(pairs.values()), root / "images")
 
 
 def _share(pairs: Sequence[LabelledFile], split: str) -> list[LabelledFile]:
@@ -145,6 +156,11 @@ def _counted(pairs: Sequence[LabelledFile]) -> LabelSet:
         if raw.ndim == 3:
             raise ValueError(f"{pair.mask}: classes are colours; {CLASSES} has to say which")
         largest = max(largest, int(raw[raw != VOID].max(initial=0)))
+    if largest == 0:
+        raise ValueError(
+            f"{pairs[0].mask.parent}: the label maps hold no number but 0 (and {VOID}, which is "
+            "void); expected 0, 1, ... for the classes"
+        )
     return numbered(largest + 1)
 
 

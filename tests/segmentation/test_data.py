@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.data.images import save_image, save_labels
+from core.data.images import read_labels, save_image, save_labels
 from segmentation.data import load, median_frequency_weights
 from segmentation.labels import CAMVID, VOC, VOID
 from tests.segmentation.conftest import road
@@ -54,6 +54,44 @@ def test_without_names_the_numbers_are_the_classes(own_folder: Path) -> None:
 def test_a_folder_with_lists(camvid_root: Path) -> None:
     data = load(str(camvid_root / "camvid"), "val")
     assert len(data.pictures) == 2 and len(data.classes) == 12
+
+
+def test_a_split_without_a_list_is_not_drawn_from_those_that_are_learned(own_folder: Path) -> None:
+    for split, numbers in (("train", range(8)), ("test", (8, 9))):
+        lines = "".join(f"images/{n}.png masks/{n}.png\n" for n in numbers)
+        (own_folder / f"{split}.txt").write_text(lines)
+    assert [len(load(str(own_folder), split).pictures) for split in ("train", "test")] == [8, 2]
+    with pytest.raises(FileNotFoundError, match=r"mine/val\.txt: no such split list"):
+        load(str(own_folder), "val")
+
+
+def test_maps_of_0_and_255_are_no_classes(own_folder: Path) -> None:
+    (own_folder / "classes.txt").unlink()
+    for path in (own_folder / "masks").iterdir():
+        save_image(path, np.where(read_labels(path) == 2, 255, 0).astype(np.uint8))
+    with pytest.raises(
+        ValueError, match=r"mine/masks: the label maps hold no number but 0 .and 255"
+    ):
+        load(str(own_folder), "train")
+
+
+def test_pictures_of_one_name_have_an_id_each(camvid_root: Path) -> None:
+    root = camvid_root / "camvid"
+    for name in ("a", "b"):
+        save_image(root / name / "0001.png", road(0)[0])
+    mask = "trainannot/train0.png"
+    (root / "test.txt").write_text(f"a/0001.png {mask}\nb/0001.png {mask}\nb/0001.png {mask}\n")
+    ids = [p.id for p in load("camvid", "test", data_root=camvid_root).pictures]
+    assert ids == ["1-a/0001", "2-b/0001", "3-b/0001"]
+    (root / "test.txt").write_text(f"a/0001.png {mask}\nb/0001.png {mask}\n")
+    ids = [p.id for p in load("camvid", "test", data_root=camvid_root).pictures]
+    assert ids == ["a/0001", "b/0001"]
+
+
+def test_two_pictures_for_one_mask_are_named(own_folder: Path) -> None:
+    save_image(own_folder / "images" / "3.jpg", road(3)[0])
+    with pytest.raises(ValueError, match=r"3\.png: a label map for .*3\.jpg and for .*3\.png"):
+        load(str(own_folder), "train")
 
 
 def voc_root(tmp_path: Path, count: int = 12) -> Path:
