@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,7 @@ from detection.crops import warp_crops
 from detection.metrics import Predictions
 from detection.network import RegionNet, describe, pooled_size
 from detection.proposals import SearchOptions, selective_search
-from detection.proposals.search import MODES
-from detection.recipe import Flips, Recipe
+from detection.recipe import Recipe
 from detection.regression import BoxRegressor
 from detection.svm import SVM
 
@@ -209,27 +208,7 @@ def _names(value: object) -> list[str]:
 
 def _recipe(fields: dict) -> Recipe:
     """The recipe of a header. Raises TypeError or ValueError when it cannot be one."""
-    recipe = Recipe(**{**fields, "proposals": SearchOptions(**fields["proposals"])})
-    search, plain = recipe.proposals, Recipe()
-    pairs = [*_values(recipe, plain), *_values(search, plain.proposals)]
-    possible = (
-        all(type(value) is type(example) for value, example in pairs)
-        and recipe.flips in get_args(Flips)
-        and search.mode in MODES
-        and min(recipe.width, recipe.max_detections) > 0
-        and min(search.max_proposals, search.longest_side) > 0
-        and recipe.crop >= 8
-        and 0 <= recipe.context < 0.5
-        and 0 <= recipe.nms_iou <= 1
-    )
-    if not possible:
-        raise ValueError(f"its recipe is not possible: {fields}")
-    return recipe
-
-
-def _values(given: object, example: object) -> list[tuple[object, object]]:
-    """The fields of two settings of the same kind, side by side."""
-    return list(zip(vars(given).values(), vars(example).values(), strict=True))
+    return Recipe(**{**fields, "proposals": SearchOptions(**fields["proposals"])})
 
 
 def _halved(name: str, array: NDArray) -> NDArray:

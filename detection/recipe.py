@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Literal, get_args
 
 from detection.crops import CONTEXT
 from detection.proposals import SearchOptions
+from detection.proposals.search import MODES
 
 Flips = Literal["none", "horizontal", "dihedral"]
 
@@ -18,7 +19,8 @@ class Recipe:
     Crops are `crop` pixels a side with a share of `context`; the network has `width` features.
     Boxes that overlap a better one of their class by more than `nms_iou` are dropped, and at
     most `max_detections` kept. `flips` are the mirror images that are the same object:
-    "dihedral" means all eight symmetries of the square.
+    "dihedral" means all eight symmetries of the square. Raises ValueError for settings that a
+    detector's file could not be read back with.
     """
 
     crop: int = 48
@@ -28,6 +30,24 @@ class Recipe:
     proposals: SearchOptions = field(default_factory=SearchOptions)
     nms_iou: float = 0.3
     max_detections: int = 100
+
+    def __post_init__(self) -> None:
+        search = self.proposals
+        counts = [self.crop, self.width, self.max_detections]
+        counts += [search.max_proposals, search.longest_side, search.seed]
+        possible = (
+            all(type(value) is int for value in counts)
+            and all(type(v) in (int, float) for v in (self.context, self.nms_iou, search.min_size))
+            and self.flips in get_args(Flips)
+            and search.mode in MODES
+            and min(self.width, self.max_detections) > 0
+            and min(search.max_proposals, search.longest_side) > 0
+            and self.crop >= 8
+            and 0 <= self.context < 0.5
+            and 0 <= self.nms_iou <= 1
+        )
+        if not possible:
+            raise ValueError(f"this recipe is not possible: {asdict(self)}")
 
 
 # What each data set is trained and used with; chosen on its validation split.
