@@ -79,8 +79,10 @@ class Options(TrainingOptions):
 
 def main(options: Options) -> None:
     """Train, choose thresholds on val, score once, and write everything to the run folder."""
+    # A split that is missing must not be found out when hours are over.
+    scored = _load(options, options.score)
     run = Run.create(options.out, "detection", "train", options)
-    finish(run, options, train(run, options))
+    finish(run, options, scored, train(run, options))
 
 
 def train(run: Run, options: Options) -> Detector:
@@ -167,9 +169,8 @@ def fine_tune(
     trainer.fit(options.epochs, resume=options.resume)
 
 
-def finish(run: Run, options: Options, detector: Detector) -> dict[str, Any]:
-    """Score the detector, draw, and write predictions and the summary."""
-    data = _load(options, options.score)
+def finish(run: Run, options: Options, data: DetectionData, detector: Detector) -> dict[str, Any]:
+    """Score the detector on `data`, draw, and write predictions and the summary."""
     proposals = _proposals(data, detector.recipe, options)
     judged = judge(detector, data, proposals)
     write_coco(

@@ -156,6 +156,19 @@ def test_pictures_of_your_own(voc_root: Path, tmp_path: Path) -> None:
     assert Detector.load(run.path(train.DETECTOR)).data == "bccd"
 
 
+def test_a_missing_test_split_is_found_out_before_the_training(
+    voc_root: Path, tmp_path: Path
+) -> None:
+    # Pascal VOC 2012 publishes no annotations of its test split.
+    (voc_root / "bccd/ImageSets/Main/test.txt").unlink()
+    options: dict[str, Any] = {"epochs": 1, "out": tmp_path / "run", "cache": tmp_path / "cache"}
+    with pytest.raises(FileNotFoundError, match=r"missing ImageSets/Main/test\.txt"):
+        train.main(train.Options(data="bccd", data_root=voc_root, **options))
+    assert not (tmp_path / "run").exists()
+    train.main(train.Options(data="bccd", data_root=voc_root, score="val", **options))
+    assert json.loads((tmp_path / "run/summary.json").read_text())["split"] == "val"
+
+
 def test_too_few_objects_is_said(voc_root: Path, tmp_path: Path) -> None:
     for path in (voc_root / "bccd/Annotations").glob("train*.xml"):
         path.write_text(path.read_text().replace("WBC", "moon").replace("RBC", "moon"))
