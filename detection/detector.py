@@ -87,7 +87,10 @@ class Detector:
     def look(
         self, picture: NDArray[np.uint8], proposals: NDArray[np.float32] | None = None
     ) -> Looked:
-        """What the network says of each proposal (by default those of `propose`)."""
+        """What the network says of each proposal (by default those of `propose`).
+
+        Raises ValueError when that is no numbers: none would pass for an object.
+        """
         boxes = self.propose(picture) if proposals is None else proposals
         crops = warp_crops(picture, boxes, self.recipe.crop, self.recipe.context)
         scores, probabilities, moves = [], [], []
@@ -95,6 +98,8 @@ class Detector:
             scores.append(self.svm.scores(features))
             probabilities.append(_softmax(logits)[:, :-1])
             moves.append(self.regressor.deltas(pooled))
+            if not all(np.isfinite(last[-1]).all() for last in (scores, probabilities, moves)):
+                raise ValueError("the detector gives values that are no numbers")
         return Looked(
             (picture.shape[0], picture.shape[1]),
             boxes,

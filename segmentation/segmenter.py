@@ -50,7 +50,10 @@ class Segmenter:
         return tiles.predict(self.probabilities, picture, tile, overlap)
 
     def probabilities(self, picture: Picture) -> NDArray[np.float32]:
-        """The probability (C, H, W) of each class at each pixel, in one forward pass."""
+        """The probability (C, H, W) of each class at each pixel, in one forward pass.
+
+        Raises ValueError when the network gives no numbers: the likeliest class would be the first.
+        """
         height, width = picture.shape[:2]
         small = resize(picture, scaled_size(picture, self.scale))
         rows, columns = small.shape[:2]
@@ -62,7 +65,10 @@ class Segmenter:
             y = self.net(x.to(next(self.net.parameters()).device))[:, :, :rows, :columns]
             if (rows, columns) != (height, width):
                 y = F.interpolate(y, size=(height, width), mode="bilinear", align_corners=False)
-            return F.softmax(y, 1).numpy()[0]
+            found = F.softmax(y, 1).numpy()[0]
+        if not np.isfinite(found).all():
+            raise ValueError(f"the {self.architecture} gives values that are no numbers")
+        return found
 
     def save(
         self,

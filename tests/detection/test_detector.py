@@ -92,6 +92,19 @@ def test_at_most_so_many_and_the_best(make_detector: MakeDetector) -> None:
     np.testing.assert_array_equal(best.scores, everything.scores[:7])
 
 
+@pytest.mark.parametrize("part", ["svm", "regressor", "net"])
+def test_no_numbers_are_not_nothing(make_detector: MakeDetector, part: str) -> None:
+    detector = make_detector()
+    if part == "net":
+        arrays = detector.net.state_dict()
+        arrays["head.bias"][0] = np.nan
+        detector.net.load_state_dict(arrays)
+    else:
+        getattr(detector, part).bias[0] = np.nan
+    with pytest.raises(ValueError, match="the detector gives values that are no numbers"):
+        detector.detect(picture(), BOXES)
+
+
 def test_each_class_has_its_threshold(make_detector: MakeDetector) -> None:
     detector = make_detector()
     detector.thresholds = [0.5, 2.0]

@@ -35,6 +35,16 @@ def test_pictures_of_any_size(
     np.testing.assert_array_equal(labels, probabilities.argmax(axis=0))
 
 
+def test_no_numbers_are_no_background(make_segmenter: MakeSegmenter) -> None:
+    segmenter = make_segmenter()
+    broken = segmenter.net.state_dict()
+    broken["head.bias"][2] = np.nan
+    segmenter.net.load_state_dict(broken)
+    for use in (segmenter.predict, lambda p: judge(segmenter, load("scenes", "val", count=1))):
+        with pytest.raises(ValueError, match="the unet gives values that are no numbers"):
+            use(picture(40, 40))
+
+
 def test_tiles_agree_with_the_whole_away_from_seams(make_segmenter: MakeSegmenter) -> None:
     segmenter = make_segmenter()
     whole = segmenter.predict(picture(96, 200))
