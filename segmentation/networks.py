@@ -37,6 +37,8 @@ NAMES = tuple(_NETWORKS)
 _LIMITS: Mapping[str, tuple[int, int]] = MappingProxyType(
     {"width": (1, 256), "depth": (2, 8), "stride": (1, 4), "padding": (0, 512)}
 )
+# What a U-Net is given and does not use when a classifier encodes.
+_IDLE = ("stride", "depth")
 _MOST_HIDDEN = 4096  # width of the published FCN's head
 
 
@@ -61,6 +63,14 @@ def build(name: str, num_classes: int, **options: Any) -> nn.Module:
         return _NETWORKS[name](num_classes=num_classes, **options)
     except TypeError as error:
         raise ValueError(f"model {name} does not take the options {json.dumps(options)}") from error
+
+
+def refuse_idle(name: str, options: Mapping[str, Any]) -> None:
+    """Raise ValueError for options that the network `name` would take and ignore."""
+    idle = [option for option in _IDLE if option in options]
+    if idle and name.startswith("unet_"):
+        flags = " ".join(f"--{option} None" for option in idle)
+        raise ValueError(f"model {name} has no use for {' and '.join(idle)}; expected {flags}")
 
 
 def encoder_of(name: str) -> str:

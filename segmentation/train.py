@@ -35,7 +35,7 @@ from segmentation.evaluate import judge, report
 from segmentation.fcn import FCN, start_from_classifier
 from segmentation.labels import VOID
 from segmentation.metrics import Scores, confusion_matrix
-from segmentation.networks import build, encoder_of
+from segmentation.networks import build, encoder_of, refuse_idle
 from segmentation.recipes import RECIPES, Recipe
 from segmentation.segmenter import Segmenter
 
@@ -129,6 +129,7 @@ def _kept(
 
 def network(options: Options, classes: int) -> nn.Module:
     """A new network, with the weights that the options say it starts from."""
+    refuse_idle(options.model, options.network_options())
     model = build(options.model, classes, **options.network_options())
     if options.pretrained and options.weights is None:
         trained = models.pretrained(encoder_of(options.model), data_root=options.data_root).model

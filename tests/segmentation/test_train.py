@@ -143,12 +143,15 @@ def test_stages_start_where_the_one_before_ended(
 def test_pretrained_encoders_that_ship_are_taken() -> None:
     core.seed(0)
     fcn = train.network(options("camvid-fcn32s", width=8), 11)
-    unet = train.network(options("scenes-unet", model="unet_backbone", pretrained=True), 11)
+    plain: dict[str, Any] = {"stride": None, "depth": None}
+    unet = train.network(options(model="unet_backbone", pretrained=True, **plain), 11)
     trained = core.models.pretrained("backbone").model.state_dict()
     for net, name in ((fcn, "features.0.weight"), (unet, "encoder.features.0.weight")):
         np.testing.assert_array_equal(net.state_dict()[name], trained["features.0.weight"])
     with pytest.raises(ValueError, match="no trained weights for the encoder of unet"):
         train.network(options(pretrained=True), 11)
+    with pytest.raises(ValueError, match="unet_backbone has no use for stride and depth; expected"):
+        train.network(options(model="unet_backbone"), 11)
 
 
 def test_every_recipe_is_one_that_can_be_built() -> None:
