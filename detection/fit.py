@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -116,7 +117,9 @@ def _describe_all(
     """Features of all regions, and pooled features of the teaching ones, picture after picture."""
     all_features, all_pooled = [], []
     for number in track(range(len(prepared.keys)), "features of training regions"):
-        key, boxes = prepared.keys[number], prepared.regions[number].boxes
+        boxes = prepared.regions[number].boxes
+        # Annotations may change while the picture stays.
+        key = f"{prepared.keys[number]}-{zlib.crc32(boxes.tobytes()):08x}"
         features = None if cache is None else cache.get(f"{key}-features")
         pooled = None if cache is None else cache.get(f"{key}-pooled")
         if not _fits(features, len(boxes)) or not _fits(pooled, len(teachers[number])):

@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -38,6 +40,7 @@ Batch = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 DETECTOR = "detector.safetensors"
 STEPS_PER_EPOCH = 200
+UNUSED_SECONDS = 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +225,7 @@ def _proposals(data: DetectionData, recipe: Recipe, options: Options) -> list[ND
 def _feature_cache(
     net: RegionNet, data: DetectionData, recipe: Recipe, options: Options
 ) -> ArrayCache:
-    """The features of this network; those of earlier networks on the same data are removed."""
+    """The features of this network; those that earlier ones left on the same data are removed."""
     digest = hashlib.sha256()
     for array in net.state_dict().values():
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -235,10 +238,19 @@ def _feature_cache(
     folder = _cache_folder(options) / "features" / data.name
     cache = ArrayCache(folder, settings)
     for other in folder.iterdir():
-        # A set takes hundreds of megabytes, and no other network will ask for it.
         if other != cache.folder:
-            shutil.rmtree(other, ignore_errors=True)
+            _remove_unused(other)
     return cache
+
+
+def _remove_unused(features: Path) -> None:
+    """Remove the features of an earlier network, unless a training beside this one writes them.
+
+    A set takes hundreds of megabytes, and no other network will ask for it.
+    """
+    with suppress(FileNotFoundError):
+        if time.time() - features.stat().st_mtime > UNUSED_SECONDS:
+            shutil.rmtree(features, ignore_errors=True)
 
 
 def _watched_batches(prepared: Prepared, classes: int, recipe: Recipe) -> list[Batch]:

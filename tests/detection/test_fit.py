@@ -99,14 +99,26 @@ def test_the_cache_changes_nothing_and_saves_the_work(
     plain = fit_heads(network(), prepared(), RECIPE, 2)
     filled = fit_heads(network(), prepared(), RECIPE, 2, cache=cache)
     # One array of another data set under a key of this one: it is made again.
-    cache.put("b-features", np.zeros((3, 8), np.float32))
-    cache.path("c-pooled").write_bytes(b"broken")
+    second, third = sorted(path.name for path in tmp_path.glob("*/*-features.npz"))[1:]
+    cache.put(second.removesuffix(".npz"), np.zeros((3, 8), np.float32))
+    cache.path(third.replace("features.npz", "pooled")).write_bytes(b"broken")
     mended = fit_heads(network(), prepared(), RECIPE, 2, cache=cache)
     monkeypatch.setattr(fit, "describe", None)
     read = fit_heads(network(), prepared(), RECIPE, 2, cache=cache)
     for machines, regressor in (filled, mended, read):
         np.testing.assert_array_equal(machines.weight, plain[0].weight)
         np.testing.assert_array_equal(regressor.weight, plain[1].weight)
+
+
+def test_features_of_boxes_that_moved_are_made_again(tmp_path: Path) -> None:
+    cache = ArrayCache(tmp_path, {})
+    fit_heads(network(), prepared(), RECIPE, 2, cache=cache)
+    moved = [
+        regions_of(t, p + np.array([1, 2, 0, 0])) for t, p in zip(TRUTHS, PROPOSALS, strict=True)
+    ]
+    same = Prepared(prepared().keys, prepared().pictures, moved)
+    (plain, _), (found, _) = (fit_heads(network(), same, RECIPE, 2, cache=c) for c in (None, cache))
+    np.testing.assert_array_equal(found.weight, plain.weight)
 
 
 def test_a_picture_without_any_region_is_no_obstacle() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from core.training.run import LAST, Run, read_metrics
 from detection import train
 from detection.data import load
 from detection.detector import Detector
+from detection.network import RegionNet
 from tests.detection.tiny_training import shrink
 
 ROOT = Path(__file__).parents[2]
@@ -145,6 +147,21 @@ def test_a_broken_cache_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureF
     train.main(train.Options(epochs=1, out=tmp_path / "b", cache=cache))
     assert "is broken and will be made again" in caplog.text
     same_detector(tmp_path / "a", tmp_path / "b")
+
+
+def test_features_of_a_training_beside_this_one_stay(tmp_path: Path) -> None:
+    data = load("scenes", "train")
+    options = train.Options(cache=tmp_path)
+    recipe = train.RECIPES["scenes"]
+    caches = []
+    for _ in range(3):
+        net = RegionNet(10, recipe.crop, recipe.width)
+        caches.append(train._feature_cache(net, data, recipe, options))
+        caches[-1].put("a", np.zeros(1))
+        if len(caches) == 1:
+            old = time.time() - train.UNUSED_SECONDS - 1
+            os.utime(caches[0].folder, (old, old))
+    assert [cache.folder.exists() for cache in caches] == [False, True, True]
 
 
 def test_pictures_of_your_own(voc_root: Path, tmp_path: Path) -> None:
