@@ -19,6 +19,8 @@ from core.training.run import LAST, Run, read_metrics
 from detection import train
 from detection.data import load
 from detection.detector import Detector
+from detection.evaluate import thresholds
+from detection.metrics import evaluate
 from detection.network import RegionNet
 from tests.detection.tiny_training import shrink
 
@@ -62,8 +64,15 @@ def test_a_training_leaves_everything_in_its_folder(whole: Path) -> None:
     for name in (*summary["pictures"], "config.json", "predictions.json", LAST, train.DETECTOR):
         assert (whole / name).stat().st_size > 0
     assert [line["epoch"] for line in read_metrics(whole / "metrics.jsonl")] == [1, 2, 3, 4]
+    assert Detector.load(whole / train.DETECTOR).data == "scenes"
+
+
+def test_the_thresholds_are_those_of_the_validation_pictures(whole: Path) -> None:
     detector = Detector.load(whole / train.DETECTOR)
-    assert detector.data == "scenes" and np.isfinite(detector.thresholds).all()
+    held_out = load("scenes", "val")
+    found = [detector.detect(picture.read()) for picture in held_out.pictures]
+    expected = thresholds(evaluate(found, held_out.truth(), 10))
+    assert detector.thresholds == pytest.approx(expected) and len(set(expected)) > 3
 
 
 def test_predictions_are_coco_results(whole: Path) -> None:
