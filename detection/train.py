@@ -65,7 +65,7 @@ class Options(TrainingOptions):
     """The split to score at the end; recipes are chosen on val."""
 
     count: int | None = None
-    """Use only so many training pictures."""
+    """Use only so many training pictures, the first ones."""
 
     cache: Path | None = None
     """Folder for proposals and features; by default in the user's cache."""

@@ -82,7 +82,7 @@ class Options(CommonOptions):
     """The split to score; choices are made on val."""
 
     count: int | None = None
-    """Score only so many pictures."""
+    """Score only so many pictures, the first ones."""
 
 
 def main(options: Options) -> dict[str, Any]:

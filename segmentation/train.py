@@ -33,7 +33,7 @@ from segmentation.data import SegmentationData, load, median_frequency_weights
 from segmentation.encoders import load_features
 from segmentation.evaluate import judge, report
 from segmentation.fcn import FCN, start_from_classifier
-from segmentation.labels import VOID
+from segmentation.labels import VOID, Labels
 from segmentation.metrics import Scores, confusion_matrix
 from segmentation.networks import build, encoder_of, refuse_idle
 from segmentation.recipes import RECIPES, Recipe
@@ -59,7 +59,7 @@ class Options(Recipe, CommonOptions):
     """The split to score at the end; recipes are chosen on val."""
 
     count: int | None = None
-    """Use only so many training pictures."""
+    """Use only so many training pictures, the first ones."""
 
     resume: bool = False
     """Continue the unfinished run in the folder, as if it had not stopped."""
@@ -188,6 +188,9 @@ class PixelLoss:
         """The loss, and the logits (N, C, H, W)."""
         device = next(model.parameters()).device
         logits = model(Tensor(dev.to_device(batch[0], device)))
+        if isinstance(batch[1], np.ndarray) and not _any_labelled(batch[1]):
+            # The mean over no pixel is no number, and would end the training.
+            return (logits * 0).mean(), logits
         loss = F.cross_entropy(
             logits,
             dev.to_device(batch[1], device),
@@ -203,6 +206,10 @@ class PixelLoss:
         return self._balance
 
 
+def _any_labelled(labels: Labels) -> bool:
+    return bool((labels != VOID).any())
+
+
 def watch(model: nn.Module, batches: Iterable[Inputs], forward: PixelLoss, classes: int) -> Figures:
     """Loss, accuracy and mIoU over held-out pictures, at the network's own scale."""
     was_training, matrix, losses = model.training, np.zeros((classes, classes), np.int64), []
@@ -210,13 +217,14 @@ def watch(model: nn.Module, batches: Iterable[Inputs], forward: PixelLoss, class
     with core.no_grad():
         for batch in batches:
             loss, logits = forward.of(model, batch)
-            losses.append(loss.item())
+            if _any_labelled(batch[1]):
+                losses.append(loss.item())
             predicted = dev.to_host(logits.data.argmax(axis=1)).astype(np.uint8)
             matrix += confusion_matrix(batch[1], predicted, classes)
     model.train(was_training)
     figures = Scores(matrix).figures()
     return {
-        "loss": float(np.mean(losses)),
+        "loss": float(np.mean(losses)) if losses else float("nan"),
         "accuracy": figures["global_accuracy"],
         "mIoU": figures["mIoU"],
     }

@@ -132,6 +132,21 @@ def test_the_course_of_a_training_shows_what_scoring_would(
     assert mine == pytest.approx(right)
 
 
+def test_windows_without_a_label_teach_nothing_and_end_nothing(make_segmenter: Any) -> None:
+    net = make_segmenter().net.train()
+    x = np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32)
+    nothing = np.full((2, 32, 32), VOID, np.uint8)
+    loss, figures = train.PixelLoss(None)(net, (x, nothing))
+    loss.backward()
+    assert loss.item() == 0 and float(figures["accuracy"]) == 0
+    assert all(p.grad is not None and not p.grad.numpy().any() for p in net.parameters())
+    some = nothing.copy()
+    some[0, :4] = 2
+    alone = train.watch(net, [(x, some)], train.PixelLoss(None), 11)
+    both = train.watch(net, [(x, nothing), (x, some)], train.PixelLoss(None), 11)
+    assert both == alone and both["loss"] > 0
+
+
 def test_a_stopped_training_goes_on_as_if_it_had_not(
     camvid_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
