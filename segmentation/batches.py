@@ -15,13 +15,11 @@ from core.data.rng import Draws
 from core.models.backbone import normalised
 from segmentation.data import SegmentationData
 from segmentation.labels import VOID, Labels
+from segmentation.networks import LEAST_SIDE, least_side
 from segmentation.recipes import Recipe
 
 Inputs = tuple[NDArray[np.float32], Labels]
 Sample = tuple[Picture, Labels]
-
-# Below, the deepest maps of the networks would be empty.
-LEAST_SIDE = 32
 
 
 class Samples:
@@ -51,9 +49,9 @@ def scaled_size(picture: Picture, scale: float) -> tuple[int, int]:
 class Changed:
     """The loader's transform: pictures of any size, augmented, as a network's input.
 
-    Each is filled up with void to `least` (height, width), and to what the networks need. Pictures
-    of one size are changed together, and none with the margins that another one asks for: what
-    happens to a picture does not depend on its batch. Only then is each filled up to the largest.
+    Each is filled up with void to `least` (height, width). Pictures of one size are changed
+    together, and none with the margins that another one asks for: what happens to a picture does
+    not depend on its batch. Only then is each filled up to the largest.
     """
 
     def __init__(
@@ -62,7 +60,7 @@ class Changed:
         least: tuple[int, int] = (LEAST_SIDE, LEAST_SIDE),
     ) -> None:
         self._change = augment.Compose(transforms)
-        self._least = max(least[0], LEAST_SIDE), max(least[1], LEAST_SIDE)
+        self._least = least
 
     def __call__(self, items: Sequence[Sample], draws: Draws) -> Inputs:
         parts = self._by_size(items, draws)
@@ -140,7 +138,7 @@ def training_batches(
     data: SegmentationData, recipe: Recipe, seed: int, device: str = "cpu"
 ) -> DataLoader:
     """Shuffled batches of changed pictures for a network on `device`."""
-    change = Changed(augmentation(recipe), recipe.crop or (LEAST_SIDE, LEAST_SIDE))
+    change = Changed(augmentation(recipe), _least(recipe))
     return DataLoader(
         Samples(data, recipe.scale),
         recipe.batch_size,
@@ -158,7 +156,7 @@ def statistics_batches(data: SegmentationData, recipe: Recipe) -> Iterator[Input
     Pictures of different sizes come in batches of their own: margins are in no statistics.
     """
     crop = [] if recipe.crop is None else [augment.RandomCrop(recipe.crop)]
-    change = Changed(crop, recipe.crop or (LEAST_SIDE, LEAST_SIDE))
+    change = Changed(crop, _least(recipe))
     loader = DataLoader(
         Samples(data, recipe.scale), recipe.batch_size, collate=list, transform=change.apart
     )
@@ -166,6 +164,21 @@ def statistics_batches(data: SegmentationData, recipe: Recipe) -> Iterator[Input
         yield from parts
 
 
-def held_out_batches(data: SegmentationData, scale: float) -> DataLoader:
+def held_out_batches(data: SegmentationData, recipe: Recipe) -> DataLoader:
     """The pictures as they are, one at a time: they may differ in size."""
-    return DataLoader(Samples(data, scale), collate=list, transform=Changed())
+    least = least_side(recipe.model, recipe.network_options())
+    change = Changed(least=(least, least))
+    return DataLoader(Samples(data, recipe.scale), collate=list, transform=change)
+
+
+def _least(recipe: Recipe) -> tuple[int, int]:
+    """Height and width that pictures are filled up to before they are changed.
+
+    Raises ValueError for windows in which the network's deepest map would be empty.
+    """
+    least = least_side(recipe.model, recipe.network_options())
+    if recipe.crop is None:
+        return least, least
+    if min(recipe.crop) < least:
+        raise ValueError(f"--crop is {recipe.crop}; the network needs {least} pixels each way")
+    return recipe.crop

@@ -33,6 +33,9 @@ _ENCODERS = {"squeezenet": "squeezenet1_0", "backbone": "backbone", "vgg16": "vg
 
 NAMES = tuple(_NETWORKS)
 
+# What the networks need but for deep U-Nets; see `least_side`.
+LEAST_SIDE = 32
+
 # What options may be: a file's header must not ask for more memory than a network takes.
 _LIMITS: Mapping[str, tuple[int, int]] = MappingProxyType(
     {"width": (1, 256), "depth": (2, 8), "stride": (1, 4), "padding": (0, 512)}
@@ -63,6 +66,13 @@ def build(name: str, num_classes: int, **options: Any) -> nn.Module:
         return _NETWORKS[name](num_classes=num_classes, **options)
     except TypeError as error:
         raise ValueError(f"model {name} does not take the options {json.dumps(options)}") from error
+
+
+def least_side(name: str, options: Mapping[str, Any]) -> int:
+    """Pixels a side below which the deepest map of the network `name` would be empty."""
+    if name != "unet":
+        return LEAST_SIDE
+    return max(LEAST_SIDE, options.get("stride", 1) * 2 ** (options.get("depth", 4) - 1))
 
 
 def refuse_idle(name: str, options: Mapping[str, Any]) -> None:

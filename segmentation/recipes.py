@@ -73,8 +73,8 @@ class Recipe(Optimisation):
             raise ValueError(f"--scale is {self.scale}; expected more than 0, up to 1")
         if not 0 <= self.jitter <= 1:
             raise ValueError(f"--jitter is {self.jitter}; expected 0 to 1")
-        if self.crop is not None and min(self.crop) < 16:
-            raise ValueError(f"--crop is {self.crop}; expected at least 16 pixels each way")
+        if self.crop is not None and min(self.crop) < 32:
+            raise ValueError(f"--crop is {self.crop}; expected at least 32 pixels each way")
 
     def network_options(self) -> dict[str, Any]:
         """What the recipe says of the network's own settings."""

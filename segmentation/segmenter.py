@@ -19,9 +19,9 @@ from core.data.images import Picture, resize
 from core.io import weights
 from core.io.weights import Card
 from segmentation import tiles
-from segmentation.batches import LEAST_SIDE, scaled_size, to_network
+from segmentation.batches import scaled_size, to_network
 from segmentation.labels import Labels, LabelSet
-from segmentation.networks import build
+from segmentation.networks import build, least_side
 
 TILE, OVERLAP = 640, 96
 
@@ -57,7 +57,8 @@ class Segmenter:
         height, width = picture.shape[:2]
         small = resize(picture, scaled_size(picture, self.scale))
         rows, columns = small.shape[:2]
-        margins = [(0, max(0, LEAST_SIDE - length)) for length in (rows, columns)]
+        least = least_side(self.architecture, self.options)
+        margins = [(0, max(0, least - length)) for length in (rows, columns)]
         filled = np.pad(small, (*margins, (0, 0)), mode="edge")
         self.net.eval()
         with core.no_grad():

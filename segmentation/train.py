@@ -240,7 +240,7 @@ def _trainer(
 ) -> Trainer:
     device = next(model.parameters()).device
     batches = training_batches(data, options, options.seed, device)
-    watched = held_out_batches(held_out, options.scale)
+    watched = held_out_batches(held_out, options)
     forward = PixelLoss(balance, options.label_smoothing)
     optimizer = assemble.optimizer(options, model)
     average = None

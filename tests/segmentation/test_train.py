@@ -120,7 +120,7 @@ def test_the_course_of_a_training_shows_what_scoring_would(
     data = load("camvid", "val", data_root=camvid_root)
     segmenter = make_segmenter(data.labels)
     loss = train.PixelLoss(None)
-    batches = list(held_out_batches(data, 1.0))
+    batches = list(held_out_batches(data, Recipe()))
     found = train.watch(segmenter.net, batches, loss, 11)
     scored = judge(segmenter, data).figures
     assert found["mIoU"] == pytest.approx(scored["mIoU"])
@@ -203,6 +203,17 @@ def test_pretrained_encoders_that_ship_are_taken() -> None:
         train.network(options(pretrained=True), 11)
     with pytest.raises(ValueError, match="unet_backbone has no use for stride and depth; expected"):
         train.network(options(model="unet_backbone"), 11)
+
+
+def test_deep_networks_get_pictures_that_are_large_enough(
+    camvid_root: Path, tmp_path: Path
+) -> None:
+    deep: dict[str, Any] = {"depth": 6, "stride": 2, "epochs": 1}
+    with pytest.raises(ValueError, match=r"--crop is \(32, 32\); the network needs 64 pixels"):
+        train.main(camvid(camvid_root, tmp_path / "run", **deep))
+    train.main(camvid(camvid_root, tmp_path / "whole", crop=None, **deep))
+    segmenter = Segmenter.load(tmp_path / "whole" / train.NETWORK)
+    assert segmenter.predict(road(0)[0][:5, :7]).shape == (5, 7)
 
 
 def test_every_recipe_is_one_that_can_be_built() -> None:
