@@ -46,13 +46,15 @@ class Options:
     """Where to compute; auto takes the GPU when there is one."""
 
     def __post_init__(self) -> None:
+        if self.tile < 1:
+            raise ValueError(f"--tile is {self.tile}; expected 1 or more")
         if not 0 <= self.overlap < self.tile:
             raise ValueError(f"--overlap is {self.overlap}; expected 0 to {self.tile - 1}")
 
 
 def main(options: Options) -> None:
     """Label every picture; one that cannot be read is named, and the others go on."""
-    paths = named_pictures(options.pictures)
+    paths = _not_written_here(named_pictures(options.pictures), options)
     targets = _targets(paths, options.out)
     segmenter = load_segmenter(options.data, options.weights)
     segmenter.net.to(resolve_device(options.device))
@@ -75,6 +77,14 @@ def main(options: Options) -> None:
         print(f"{frames} pictures in {seconds:.1f} s: {frames / seconds:.2f} frames per second")
     if failures:
         raise ValueError("; ".join(failures))
+
+
+def _not_written_here(paths: Sequence[Path], options: Options) -> list[Path]:
+    """The pictures without those that an earlier call wrote to an --out below a folder of them."""
+    out = options.out.resolve()
+    if not any(path.resolve() in out.parents for path in options.pictures):
+        return list(paths)
+    return [p for p in paths if p in options.pictures or out not in p.resolve().parents]
 
 
 def _targets(paths: Sequence[Path], out: Path) -> list[tuple[Path, Path]]:

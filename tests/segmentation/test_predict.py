@@ -58,6 +58,17 @@ def test_a_sequence_says_how_fast_it_was(
     assert names == ["frame0-mask.png", "frame1-mask.png", "frame2-mask.png"]
 
 
+def test_a_second_call_does_not_label_what_the_first_one_wrote(tmp_path: Path, roads: Path) -> None:
+    save_image(tmp_path / "drive" / "frame0.png", road(0)[0])
+    options = Options(
+        pictures=(tmp_path / "drive",), weights=roads, out=tmp_path / "drive" / "labelled"
+    )
+    for _ in range(2):
+        main(options)
+    names = sorted(path.name for path in options.out.iterdir())
+    assert names == ["frame0-mask.png", "frame0-overlay.png"]
+
+
 def test_large_pictures_come_in_tiles(tmp_path: Path, roads: Path) -> None:
     save_image(tmp_path / "wide.png", road(0, 40, 300)[0])
     options = Options(
@@ -92,6 +103,8 @@ def test_nothing_is_overwritten(tmp_path: Path, roads: Path) -> None:
 def test_impossible_options(tmp_path: Path, roads: Path) -> None:
     with pytest.raises(ValueError, match="--overlap is 64; expected 0 to 63"):
         Options(pictures=(), tile=64, overlap=64)
+    with pytest.raises(ValueError, match="--tile is 0; expected 1 or more"):
+        Options(pictures=(), tile=0, overlap=0)
     with pytest.raises(ValueError, match="name at least one picture"):
         main(Options(pictures=(), weights=roads))
     (tmp_path / "bare").mkdir()
