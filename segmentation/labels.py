@@ -135,7 +135,7 @@ def read_classes(path: Path) -> LabelSet:
         if not line:
             continue
         name, _, colour = line.partition("#")
-        if colour and not re.fullmatch(r"[0-9a-fA-F]{6}", colour):
+        if not name.strip() or (colour and not re.fullmatch(r"[0-9a-fA-F]{6}", colour)):
             raise ValueError(f"{path}: {line[:60]!r}: expected a name, and #rrggbb or nothing")
         if colour:
             given[len(names)] = _rgb(colour)

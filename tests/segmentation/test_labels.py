@@ -54,6 +54,7 @@ def test_classes_from_a_file(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         (b"sky #00f\n", r"'sky #00f': expected a name, and #rrggbb"),
+        (b"sky\n#00ff00\n", r"'#00ff00': expected a name, and #rrggbb"),
         (b"sky\nsky\n", "the name sky stands twice"),
         (b"a #000000\nb #000000\n", r"the colour \(0, 0, 0\) stands twice"),
         (b"void\n", "at least one class"),
