@@ -12,7 +12,7 @@ import pytest
 
 from core.data.images import read_image, read_labels, save_image
 from segmentation.labels import CAMVID
-from segmentation.predict import Options, main
+from segmentation.predict import Options, _rate, main
 from tests.segmentation.conftest import MakeSegmenter, road
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +56,10 @@ def test_a_sequence_says_how_fast_it_was(
     assert last.startswith("3 pictures in ") and last.endswith(" frames per second")
     names = sorted(p.name for p in (tmp_path / "out").glob("*-mask.png"))
     assert names == ["frame0-mask.png", "frame1-mask.png", "frame2-mask.png"]
+
+
+def test_the_first_frame_is_not_in_the_rate() -> None:
+    assert _rate([9.0, 0.1, 0.3]) == pytest.approx(5)
 
 
 def test_a_second_call_does_not_label_what_the_first_one_wrote(tmp_path: Path, roads: Path) -> None:
