@@ -7,20 +7,32 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from style_transfer.objective import FloatPicture
+from style_transfer.objective import FloatPicture, Losses, Objective
 
 Colors = Literal["style", "luminance", "histogram"]
 
-# ITU-R BT.601: luma, and two axes of colour (YIQ).
-_YIQ = np.array(
-    [[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]]
-)
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
 def luminance(picture: FloatPicture) -> FloatPicture:
     """The picture in grey, three channels of it."""
-    grey = picture @ _YIQ[0].astype(np.float32)
-    return np.repeat(grey[:, :, None], 3, axis=2)
+    return np.repeat((picture @ _LUMA)[:, :, None], 3, axis=2)
+
+
+class InGrey:
+    """The loss of grey pictures, whose slope keeps them grey: the same in all three channels.
+
+    Otherwise each channel goes its own way, and the luminance of what they become is none that the
+    loss has seen.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
+
+    def evaluate(self, picture: FloatPicture) -> tuple[Losses, FloatPicture]:
+        """The losses of a picture (H, W, 3), and the gradient of their sum among grey ones."""
+        losses, gradient = self._objective.evaluate(picture)
+        return losses, np.repeat(gradient.mean(axis=2, keepdims=True), 3, axis=2)
 
 
 def match_luminance(style: FloatPicture, content: FloatPicture) -> FloatPicture:
@@ -31,10 +43,15 @@ def match_luminance(style: FloatPicture, content: FloatPicture) -> FloatPicture:
 
 
 def with_colors_of(result: FloatPicture, content: FloatPicture) -> FloatPicture:
-    """The result's luminance with the content's colours; both (H, W, 3)."""
-    yiq = content @ _YIQ.T
-    yiq[:, :, 0] = result @ _YIQ[0]
-    return (yiq @ np.linalg.inv(_YIQ).T).clip(0, 1).astype(np.float32)
+    """The result's luminance with the content's colours; both (H, W, 3).
+
+    Where such a colour would leave 0..1 it gets as much paler as it must: cut off, it would have
+    another luminance than the one that was optimised.
+    """
+    grey = luminance(result).clip(0, 1)
+    color = content - luminance(content)
+    room = np.where(color > 0, 1 - grey, grey) / np.maximum(np.abs(color), 1e-6)
+    return (grey + room.min(axis=2, keepdims=True).clip(0, 1) * color).clip(0, 1)
 
 
 def match_colors(style: FloatPicture, content: FloatPicture) -> FloatPicture:

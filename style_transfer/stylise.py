@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from core.data.images import Picture, resize
 from style_transfer.colors import (
     Colors,
+    InGrey,
     luminance,
     match_colors,
     match_luminance,
@@ -110,9 +111,7 @@ class Stylisation:
         content = self.content(size)
         styles = [(tensor_of(self._style(p, size)), weight) for p, weight in self._styles]
         regions = self._regions(size)
-        if content is not None and self.settings.colors == "luminance":
-            content = luminance(content)
-        target = None if content is None else tensor_of(content)
+        target = None if content is None else tensor_of(self._seen(content))
         settings = self.settings
         return Objective(
             self.network, settings.weights, target, styles, regions, recompute=settings.recompute
@@ -124,20 +123,24 @@ class Stylisation:
 
     def start(self, size: int) -> FloatPicture:
         """What the first iteration sees."""
-        shape, init = self.shape(size), self.settings.init
+        init = self.settings.init
         if init == "noise":
             return self.noise(size)
         if init == "style" and self._styles:
-            return floats(self._styles[0][0], shape)
+            return self._recolored(floats(self._styles[0][0], self.shape(size)), size)
         content = self.content(size)
         if content is None:
             raise ValueError("nothing to start from: there is no such picture; use noise")
-        return luminance(content) if self.settings.colors == "luminance" else content
+        return self._seen(content)
 
     def noise(self, size: int) -> FloatPicture:
         """White noise in 0..1, the same for the same seed."""
         rng = np.random.default_rng(self.settings.seed)
-        return rng.uniform(size=(*self.shape(size), 3)).astype(np.float32)
+        return self._seen(rng.uniform(size=(*self.shape(size), 3)).astype(np.float32))
+
+    def _seen(self, picture: FloatPicture) -> FloatPicture:
+        """A picture as the network sees it: in grey where luminance alone is transferred."""
+        return luminance(picture) if self.settings.colors == "luminance" else picture
 
     def finished(self, picture: FloatPicture) -> Picture:
         """A picture of the optimiser as it is shown: its colours, uint8."""
@@ -151,9 +154,7 @@ class Stylisation:
         """Content and style loss of the start, of noise, and of a result as it is saved."""
         size = self.settings.sizes[-1]
         objective = self.objective(size)
-        shown = result.astype(np.float32) / np.float32(255)
-        if self.settings.colors == "luminance":
-            shown = luminance(shown)
+        shown = self._seen(result.astype(np.float32) / np.float32(255))
         measured = {
             "initial": objective.evaluate(self.start(size))[0],
             "noise": objective.evaluate(self.noise(size))[0],
@@ -186,8 +187,10 @@ class Stylisation:
             start = self.start(size) if at.picture is None else self._grown(at, size)
             left = self.settings.descent.iterations - at.done
             how = replace(self.settings.descent, iterations=max(0, left))
-            descend(self.objective(size), start, how, see)
-            if at.picture is None:
+            objective = self.objective(size)
+            grey = self.settings.colors == "luminance"
+            descend(InGrey(objective) if grey else objective, start, how, see)
+            if at.picture is None or at.picture.shape != start.shape:
                 # Nowhere to go down from there: all of one colour, say.
                 at.picture = at.best = start
             if stopped:
@@ -204,7 +207,10 @@ class Stylisation:
 
     def _style(self, style: Picture, size: int) -> FloatPicture:
         scale = max(1, round(size * self.settings.style_scale))
-        picture = floats(style, fitted(style, scale))
+        return self._recolored(floats(style, fitted(style, scale)), size)
+
+    def _recolored(self, picture: FloatPicture, size: int) -> FloatPicture:
+        """A style with what it is to take of the content's colours."""
         content = self.content(size)
         if content is None or self.settings.colors == "style":
             return picture
@@ -247,9 +253,11 @@ def pixels(picture: FloatPicture) -> Picture:
 def regions_of(mask: Picture, count: int) -> NDArray[np.uint8]:
     """A mask picture as numbers of regions: its grey values, rising, are 0, 1, ...
 
-    Raises ValueError when there are not `count` values.
+    Raises ValueError for a mask with colours, and when there are not `count` values.
     """
     grey = mask if mask.ndim == 2 else mask[:, :, 0]
+    if mask.ndim == 3 and np.ptp(mask, axis=2).any():
+        raise ValueError("the mask has colours, expected grey values: one for each style")
     values, numbers = np.unique(grey, return_inverse=True)
     if len(values) != count:
         raise ValueError(

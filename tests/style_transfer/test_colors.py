@@ -14,6 +14,17 @@ def test_luminance_alone_changes() -> None:
     np.testing.assert_allclose(with_colors_of(luminance(dim), dim), dim, atol=1e-3)
 
 
+def test_a_strong_color_gets_paler_before_its_luminance_changes() -> None:
+    result, content = floats(1), floats(0)
+    found = with_colors_of(result, content)
+    assert found.min() >= 0 and found.max() <= 1
+    np.testing.assert_allclose(luminance(found), luminance(result), atol=1e-5)
+    # Paler, never another colour: the three differ from their luminance in the same proportion.
+    ours, wanted = found - luminance(found), content - luminance(content)
+    np.testing.assert_allclose(np.cross(ours, wanted), 0, atol=1e-5)
+    assert (np.abs(ours) > 0.9 * np.abs(wanted)).mean() > 0.2
+
+
 def test_a_matched_luminance_has_the_contents_mean_and_spread() -> None:
     content = np.float32(0.4) + np.float32(0.2) * floats(0)
     found = match_luminance(floats(1), content)
