@@ -54,7 +54,7 @@ def main(options: Options) -> None:
     )
     job = Stylisation(network, settings, content, [(style, 1.0)])
     run = Run.create(options.out, "style_transfer", "demo", options)
-    result = work(job, run, save_every=max(1, options.iterations // 8))
+    result = work(job, run, save_every=max(1, options.iterations // 8), resumable=False)
     summary = finish(run, job, result, content, [style])
     left = summary["style loss"]["final/initial"]
     # Weights of yours, and a handful of iterations, promise nothing.

@@ -68,15 +68,16 @@ def main(options: Options) -> None:
         save_image(run.path(f"pairs/{content}-{style}.png"), painted[content, style])
     grid = pictures.table(contents, styles, painted)
     viz.save(grid, run.picture("grid.jpg"))
-    style_left = [figures["style"] for figures in left.values()]
+    # A picture painted in its own style begins with no loss of which some could be left.
+    shares = [figures["style"] for figures in left.values() if figures["style"] is not None]
     run.finish(
         {
             "network": network.name,
             "pairs": len(left),
             "style loss left": {
-                "mean": statistics.mean(style_left),
-                "least": min(style_left),
-                "most": max(style_left),
+                "mean": statistics.mean(shares) if shares else None,
+                "least": min(shares, default=None),
+                "most": max(shares, default=None),
             },
             "left": left,
             "seed": options.seed,

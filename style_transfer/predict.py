@@ -17,7 +17,7 @@ from style_transfer.network import Network, normalise_activations
 from style_transfer.objective import tensor_of
 from style_transfer.optimise import Descent, Optimizer
 from style_transfer.options import LossOptions, require
-from style_transfer.reconstruct import by_layer
+from style_transfer.reconstruct import LAYERS, by_layer
 from style_transfer.session import folder_of, picture_of, work
 from style_transfer.stylise import (
     Init,
@@ -29,8 +29,16 @@ from style_transfer.stylise import (
 )
 
 Task = Literal["transfer", "texture", "reconstruct", "fast"]
-# The options that painting in one pass heeds.
+# The options that painting in one pass heeds, and those that other tasks do not.
 _FAST = ("pictures", "task", "size", "weights", "device", "out", "data_root", "seed")
+_IDLE = {
+    "transfer": (),
+    "texture": ("content_layers", "content_weight", "colors", "mask"),
+    "reconstruct": (
+        *("content_weight", "style_weight", "blend", "mask", "colors", "init"),
+        *("save_every", "resume"),
+    ),
+}
 _NORMALISED = 256  # pixels of the pictures that --normalise-activations looks at
 
 
@@ -96,6 +104,9 @@ class Options(LossOptions):
         self.refuse_float16()
         require(1, iterations=self.iterations, history=self.history, size=min(self.size, default=1))
         require(0, save_every=self.save_every)
+        iterations = self.iterations * len(self.size)
+        if self.save_every > iterations:
+            raise ValueError(f"--save-every is {self.save_every}, of {iterations} iterations")
         if not self.size or list(self.size) != sorted(set(self.size)):
             raise ValueError(f"--size is {self.size}; expected one size, or several that rise")
         positive = {"lr": self.lr, "style-scale": self.style_scale}
@@ -108,16 +119,24 @@ class Options(LossOptions):
                 "cannot follow: add --optimizer adam"
             )
         if self.task == "fast":
-            self._refuse_all_but(_FAST)
+            others = {one.name for one in fields(self)} - set(_FAST)
+            self._refuse(others, "--task fast")
             if len(self.size) > 1:
                 raise ValueError(f"--size is {self.size}; fast takes one size")
+            return
+        self._refuse(_IDLE[self.task], f"--task {self.task}")
+        self._refuse(
+            ("lr",) if self.optimizer == "lbfgs" else ("history",), f"--optimizer {self.optimizer}"
+        )
+        if self.mask is not None:
+            self._refuse(("blend",), "--mask, which gives each style a region")
 
-    def _refuse_all_but(self, names: Collection[str]) -> None:
-        """Refuse whatever was set and would do nothing."""
+    def _refuse(self, names: Collection[str], beside: str) -> None:
+        """Refuse those of the options that were set and would do nothing."""
         for one in fields(self):
-            if one.name not in names and getattr(self, one.name) != one.default:
+            if one.name in names and getattr(self, one.name) != one.default:
                 flag = one.name.replace("_", "-")
-                raise ValueError(f"--{flag} has no meaning with --task {self.task}; leave it out")
+                raise ValueError(f"--{flag} has no meaning with {beside}; leave it out")
 
 
 def main(options: Options) -> None:
@@ -170,13 +189,17 @@ def _reconstruct(
     styles: Sequence[Picture],
 ) -> None:
     assert content is not None
-    if options.resume or options.save_every or options.mask or len(styles) > 1:
-        raise ValueError(
-            "reconstruct takes a content and at most one style, no --resume, --save-every, --mask"
-        )
+    if len(styles) > 1:
+        raise ValueError(f"reconstruct takes a content and at most one style, not {len(styles)}")
     names = tuple(settings.weights.content if options.content_layers else settings.weights.style)
+    every = replace(settings.weights, content=dict.fromkeys(names, 1.0))
+    # Everything that can be refused is, before the folder is touched.
+    Stylisation(network, replace(settings, weights=every), content).objective(options.size[0])
     run = Run.create(folder_of(options.out), "style_transfer", "predict", options)
     left = by_layer(network, run, settings, names, content, *styles)
+    target = picture_of(options.out)
+    if target is not None:
+        save_image(target, read_image(run.path(LAYERS)))
     run.finish({"network": network.name, "loss left of noise's": left})
 
 
@@ -234,8 +257,8 @@ def _weighted(styles: Sequence[Picture], blend: Sequence[float]) -> list[tuple[P
 def _settings(options: Options, network: Network) -> Settings:
     weights = options.loss_weights(network)
     texture = options.task == "texture"
-    if texture and (options.init == "content" or options.colors != "style" or options.mask):
-        raise ValueError("a texture has no content: leave out --init content, --colors and --mask")
+    if texture and options.init == "content":
+        raise ValueError("a texture has no content: leave out --init content")
     return Settings(
         weights=replace(
             weights,

@@ -12,6 +12,8 @@ from style_transfer.network import Network
 from style_transfer.session import work
 from style_transfer.stylise import Settings, Stylisation
 
+LAYERS = "layers.png"
+
 
 def by_layer(
     network: Network,
@@ -44,11 +46,11 @@ def by_layer(
             pair = (picture, []) if kind == "content" else (None, [(picture, 1.0)])
             job = Stylisation(network, own, *pair)
             stem = f"{kind}-{name}"
-            result = work(job, run, name=f"{stem}.png")
+            result = work(job, run, name=f"{stem}.png", resumable=False)
             left[stem] = job.compared(result)[f"{kind} loss"]["final/noise"]
             rows.append((stem, result))
     grid = viz.image_grid(
         [one for _, one in rows], [stem for stem, _ in rows], columns=len(names), size=2.2
     )
-    viz.save(grid, run.picture("layers.png"))
+    viz.save(grid, run.picture(LAYERS))
     return left

@@ -31,35 +31,39 @@ def work(
     *,
     name: str = RESULT,
     save_every: int = 0,
+    resumable: bool = True,
     resume: bool = False,
 ) -> Picture:
     """Run a job in a folder; the picture it made, saved there as `name`.
 
     With `save_every` a frame is kept every so many iterations, and an animation and a grid made of
     them. Ctrl-C saves the best picture so far and raises KeyboardInterrupt; `resume` goes on from
-    there.
+    there. What is not `resumable` leaves no checkpoint: the folder may be used again.
     """
-    session = _Session(job, run, name, save_every)
+    session = _Session(job, run, name, save_every, resumable)
     if resume:
         session.load()
     result = session.go()
     if save_every:
         paths = sorted((run.folder / FRAMES).glob("*.png"))
         frames = {int(path.stem): read_image(path) for path in paths}
-        if not frames:
-            raise ValueError("no frames; expected fewer iterations between them (--save-every)")
-        viz.save_animation(list(frames.values()), run.picture(ANIMATION))
-        viz.save(pictures.course(frames), run.picture(COURSE))
+        # None where the descent ended before the first.
+        if frames:
+            viz.save_animation(list(frames.values()), run.picture(ANIMATION))
+            viz.save(pictures.course(frames), run.picture(COURSE))
     (run.folder / LAST).unlink(missing_ok=True)
     return result
 
 
 class _Session:
-    def __init__(self, job: Stylisation, run: Run, name: str, save_every: int) -> None:
+    def __init__(
+        self, job: Stylisation, run: Run, name: str, save_every: int, resumable: bool
+    ) -> None:
         self._job = job
         self._run = run
         self._name = name
         self._every = save_every
+        self._resumable = resumable
         self._at = Progress()
         self._saved = time.monotonic()
 
@@ -111,7 +115,7 @@ class _Session:
         if self._every and self._count % self._every == 0:
             frame = self._job.finished(self._at.picture)
             save_image(self._run.path(f"{FRAMES}/{self._count:05d}.png"), frame)
-        if time.monotonic() - self._saved > _CHECKPOINT_SECONDS:
+        if self._resumable and time.monotonic() - self._saved > _CHECKPOINT_SECONDS:
             self._save_checkpoint()
 
     def _save_checkpoint(self) -> None:
@@ -125,11 +129,14 @@ class _Session:
         return result
 
     def _interrupted(self, bar: Bar) -> NoReturn:
-        self._save_checkpoint()
         self._save_result()
+        how = ""
+        if self._resumable:
+            self._save_checkpoint()
+            how = "; the same command with --resume continues"
         bar.note(
             f"stopped after iteration {self._count}; the best picture so far is in "
-            f"{self._run.folder / self._name}; the same command with --resume continues"
+            f"{self._run.folder / self._name}{how}"
         )
         raise KeyboardInterrupt
 

@@ -1,11 +1,13 @@
 """The demo end to end, in small."""
 
 import json
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from style_transfer import demo
+from style_transfer import demo, session
 from style_transfer.demo import Options, main
 from tests.style_transfer.conftest import picture
 
@@ -29,6 +31,26 @@ def test_it_paints_draws_and_measures(
     for name in wanted:
         assert (tmp_path / "out" / name).stat().st_size > 0
     assert not (tmp_path / "out/last.safetensors").exists()
+
+
+def test_after_ctrl_c_it_begins_anew(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "photographs", lambda: (picture(0), picture(1)))
+    options = Options(weights=weights, size=48, iterations=3, out=tmp_path / "out")
+    seen = session._Session._seen
+
+    def stop(self: Any, *args: Any) -> None:
+        seen(self, *args)
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session._Session, "_seen", stop)
+        with pytest.raises(KeyboardInterrupt):
+            main(options)
+    assert (tmp_path / "out/result.png").is_file()
+    main(options)
+    assert (tmp_path / "out/summary.json").is_file()
 
 
 def test_a_missed_promise_fails(

@@ -25,6 +25,17 @@ def test_a_grid_of_all_pairs(weights: Path, tmp_path: Path) -> None:
     assert read_image(out / "grid.jpg").shape[2] == 3
 
 
+def test_a_picture_in_its_own_style_has_no_loss_to_lose(weights: Path, tmp_path: Path) -> None:
+    for number, name in enumerate("ab"):
+        save_image(tmp_path / f"both/{name}.png", picture(number))
+    both, out = tmp_path / "both", tmp_path / "out"
+    main(Options(weights=weights, contents=both, styles=both, size=48, iterations=3, out=out))
+    summary = json.loads((out / "summary.json").read_text())
+    left = {pair: figures["style"] for pair, figures in summary["left"].items()}
+    assert left["a in a"] is left["b in b"] is None
+    assert summary["style loss left"]["mean"] == (left["a in b"] + left["b in a"]) / 2
+
+
 def test_what_is_missing_is_named(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

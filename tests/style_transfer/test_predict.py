@@ -140,8 +140,42 @@ def test_reconstructions_layer_by_layer(files: Files, quick: dict[str, Any]) -> 
     assert all(0 < part < 1 for part in left.values())
     for stem in (*left, "layers"):
         assert (quick["out"] / f"{stem}.png").is_file()
-    with pytest.raises(ValueError, match="reconstruct takes a content and at most one style"):
-        main(Options(pictures=files, task="reconstruct", resume=True, **quick))
+    with pytest.raises(
+        ValueError, match="reconstruct takes a content and at most one style, not 2"
+    ):
+        main(Options(pictures=(*files, files[1]), task="reconstruct", **quick))
+
+
+def test_reconstructions_as_a_picture(
+    files: Files, quick: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    quick["out"] = tmp_path / "mine.png"
+    named: dict[str, Any] = {"style_layers": ("features.1",)}
+    main(Options(pictures=files[:1], task="reconstruct", **named, **quick))
+    drawn = read_image(tmp_path / "runs/style_transfer-predict/layers.png")
+    assert (read_image(tmp_path / "mine.png") == drawn).all()
+
+
+def test_what_cannot_be_resumed_can_begin_anew_after_ctrl_c(
+    files: Files, quick: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    named: dict[str, Any] = {"style_layers": ("features.1",), "task": "reconstruct"}
+    seen = session._Session._seen
+
+    def stop(self: Any, *args: Any) -> None:
+        seen(self, *args)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(session, "_CHECKPOINT_SECONDS", -1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(session._Session, "_seen", stop)
+        with pytest.raises(KeyboardInterrupt):
+            main(Options(pictures=files[:1], **named, **quick))
+    assert "--resume" not in capsys.readouterr().err
+    assert (quick["out"] / "content-features.1.png").is_file()
+    main(Options(pictures=files[:1], **named, **quick))
+    assert list(summary(quick["out"])["loss left of noise's"]) == ["content-features.1"]
 
 
 def test_normalised_activations(files: Files, quick: dict[str, Any]) -> None:
@@ -237,6 +271,17 @@ def test_what_is_refused_leaves_no_folder(
         ([content, style, "--blend", "0"], "not all 0"),
         ([content, style, "--normalise-gradients"], "add --optimizer adam"),
         ([content, style, "--tv-weight", "-1"], "--tv-weight is -1.0"),
+        ([content, style, "--lr", "0.1"], "--lr has no meaning with --optimizer lbfgs"),
+        ([content, "--task", "reconstruct", "--blend", "2"], "--blend has no meaning with --task"),
+        ([content, "--task", "reconstruct", "--resume"], "--resume has no meaning with --task"),
+        ([content, "--task", "reconstruct", "--style-layers", "relu9"], "has no layer 'relu9'"),
+        ([style, "--task", "texture", "--colors", "luminance"], "--colors has no meaning with"),
+        ([style, "--task", "texture", "--content-weight", "2"], "--content-weight has no meaning"),
+        (
+            [content, style, style, "--blend", "2", "1", "--mask", content],
+            "--blend has no meaning with --mask",
+        ),
+        ([content, style, "--save-every", "201"], "--save-every is 201, of 200 iterations"),
         ([content, style, "--resume"], "nothing to resume"),
     ):
         with pytest.raises(SystemExit) as stopped:
