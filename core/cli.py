@@ -102,11 +102,16 @@ class DemoOptions(CommonOptions):
     resume: bool = False
     """Continue an unfinished --train in the folder."""
 
+    @property
+    def trains(self) -> bool:
+        """Whether the demo trains first; one that does so unasked says when."""
+        return self.train
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.count < 1:
             raise ValueError(f"--count is {self.count}; expected 1 or more")
-        if self.resume and not self.train:
+        if self.resume and not self.trains:
             raise ValueError("--resume continues a training: add --train")
         if self.weights is not None and self.train:
             raise ValueError(

@@ -12,7 +12,7 @@ from core.training.run import Run
 from dqn import recipes
 from dqn.environments import TEST, episode_seed
 from dqn.evaluate import RETURNS, judge, test
-from dqn.player import Player, load_player
+from dqn.player import DEFAULT_ENV, Player, load_player
 from dqn.predict import show
 from dqn.recording import record
 from dqn.train import Options as TrainingOptions
@@ -32,16 +32,19 @@ class Options(DemoOptions):
     count: int = 30
     """Greedy episodes to play."""
 
+    @property
+    def trains(self) -> bool:
+        """It does where nothing names what is to play."""
+        return self.train or (self.env is None and self.weights is None)
+
 
 def main(options: Options) -> dict[str, Any]:
     """Train or load, play, draw, and say how good it was; fails when the promise is missed."""
-    env = options.env or "CartPole-v1"
-    trains = options.train or (options.env is None and options.weights is None)
-    player = None if trains else load_player(env, options.weights)
+    player = None if options.trains else load_player(options.env, options.weights)
     run = Run.create(options.out, "dqn", "demo", options)
     figures: dict[str, Any] = {}
     if player is None:
-        player, figures = _train(run, env, options)
+        player, figures = _train(run, options.env or DEFAULT_ENV, options)
     player.network.to(resolve_device(options.device))
     played = test(player, options.count, epsilon=0.0, seed=options.seed)
     write_json(run.path(RETURNS), [episode.total for episode in played])

@@ -74,6 +74,11 @@ class Signature:
         return len(self.frame) == 2
 
 
+def is_atari(name: str) -> bool:
+    """Whether an environment's name is that of an Atari game."""
+    return name.startswith("ALE/")
+
+
 def make(name: str, protocol: Protocol, *, render_mode: str | None = None) -> Environment:
     """The environment `name`; observations are (stack, H, W) uint8 or (D,) float32.
 
@@ -82,7 +87,7 @@ def make(name: str, protocol: Protocol, *, render_mode: str | None = None) -> En
     observations that are neither screens nor numbers, and when an extra is not installed.
     """
     catch.register()
-    if name.startswith("ALE/"):
+    if is_atari(name):
         env = _atari(name, protocol, render_mode)
     else:
         env = _as_screen_or_vector(_made(name, render_mode=render_mode))

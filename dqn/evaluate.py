@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,8 +25,8 @@ _LOCKSTEP = 10  # environments side by side, at most
 class Options:
     """Play episodes with one or several trained agents of an environment, one for each seed."""
 
-    env: str = "CartPole-v1"
-    """The environment whose shipped weights play."""
+    env: str | None = None
+    """The environment whose shipped weights play; by default CartPole-v1."""
 
     weights: tuple[Path, ...] = ()
     """Weights (safetensors) of trainings with different seeds, to use instead."""
@@ -62,6 +62,9 @@ def main(options: Options) -> dict[str, Any]:
     names = sorted({player.env for player in players})
     if len(names) > 1:
         raise ValueError(f"--weights of several environments: {', '.join(names)}")
+    protocol = players[0].protocol
+    if any(player.protocol != protocol for player in players):
+        raise ValueError("--weights of several protocols: their returns are not to be compared")
     for player in players:
         player.network.to(resolve_device(options.device))
     run = Run.create(options.out, "dqn", "evaluate", options)
@@ -72,7 +75,12 @@ def main(options: Options) -> dict[str, Any]:
         figures[name] = judge(played)
         returns[name] = [[episode.total for episode in episodes] for episodes in played]
     write_json(run.path(RETURNS), returns)
-    about = {"env": names[0], "agents": len(players), "episodes": options.episodes}
+    about = {
+        "env": names[0],
+        "protocol": asdict(protocol),
+        "agents": len(players),
+        "episodes": options.episodes,
+    }
     return run.finish({**about, **figures})
 
 

@@ -18,6 +18,8 @@ from dqn.agent import values
 from dqn.environments import Environment, Protocol, Signature, make, signature_of
 from dqn.networks import Architecture, QNetwork, build
 
+DEFAULT_ENV = "CartPole-v1"
+
 _KIND = "dqn"
 
 
@@ -109,13 +111,18 @@ def need_same(here: Signature, there: Signature, what: str, whose: str) -> None:
         )
 
 
-def load_player(env: str, path: Path | None = None) -> Player:
+def load_player(env: str | None, path: Path | None = None) -> Player:
     """The player in the file `path`, or the shipped one for the environment.
 
-    Raises FileNotFoundError in one line when there is none.
+    Raises FileNotFoundError in one line when there is none, ValueError when that in the file plays
+    another environment than `env`, where one is given.
     """
     if path is not None:
-        return Player.load(path)
+        player = Player.load(path)
+        if env not in (None, player.env):
+            raise ValueError(f"{path} plays {player.env}, not {env}: leave out --env or --weights")
+        return player
+    env = env or DEFAULT_ENV
     name = weights_name(env)
     known = weights.shipped_names("dqn")
     if name.removesuffix(".safetensors") not in known:

@@ -19,7 +19,7 @@ from dqn.environments import TEST, Environment, episode_seed, needing
 from dqn.evaluate import RETURNS
 from dqn.play import play
 from dqn.player import Player, load_player
-from dqn.recording import Game, record
+from dqn.recording import Game, record, steps_per_second
 from dqn.saliency import saliency, telling_moments
 
 FILM = "film"
@@ -30,8 +30,8 @@ _MOMENTS = 4
 class Options:
     """Play episodes; writes a film of the first, its values, and what the network looks at."""
 
-    env: str = "CartPole-v1"
-    """The environment whose shipped weights play."""
+    env: str | None = None
+    """The environment whose shipped weights play; by default CartPole-v1."""
 
     weights: Path | None = None
     """Weights (safetensors) to use instead; they name their environment."""
@@ -104,11 +104,13 @@ def _shown(player: Player, run: Run, options: Options) -> Environment:
     folder = run.folder / FILM
     # The wrapper warns of what it finds there.
     shutil.rmtree(folder, ignore_errors=True)
+    env = player.environment(render_mode="rgb_array")
     return gym.wrappers.RecordVideo(
-        player.environment(render_mode="rgb_array"),
+        env,
         str(folder),
         episode_trigger=lambda _: True,
         name_prefix="game",
+        fps=round(steps_per_second(env, player)),
     )
 
 

@@ -6,13 +6,13 @@ python -m dqn.train --env ALE/Breakout-v5 --double --prioritized     # as "atari
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 from core.cli import flag_value
-from dqn.environments import Protocol
+from dqn.environments import Protocol, is_atari
 from dqn.networks import Architecture
 
 
@@ -117,6 +117,18 @@ class Recipe(Protocol, Architecture):
             )
         if not self.lr > 0:
             raise ValueError(f"--lr is {self.lr}; expected more than 0")
+        if not is_atari(self.env):
+            why = f"{self.env}: only Atari games (ALE/...) heed it"
+            self._refuse(("frame_skip", "sticky", "noops", "all_actions"), why)
+        if not self.prioritized:
+            self._refuse(("alpha", "beta"), "uniform draws; add --prioritized")
+
+    def _refuse(self, names: Collection[str], why: str) -> None:
+        """Refuse those of the options that were set and would do nothing."""
+        for field in fields(self):
+            if field.name in names and getattr(self, field.name) != field.default:
+                flag = field.name.replace("_", "-")
+                raise ValueError(f"--{flag} has no meaning for {why}")
 
     @property
     def protocol(self) -> Protocol:
@@ -215,7 +227,7 @@ RecipeT = TypeVar("RecipeT", bound=Recipe)
 def recipe_for(env: str) -> str:
     """The name of the recipe of an environment: its own, "atari" for games, else "vector"."""
     own = {RECIPES[name].env: name for name in ("cartpole", "catch", "pong", "lunar-lander")}
-    return own.get(env) or ("atari" if env.startswith("ALE/") else "vector")
+    return own.get(env) or ("atari" if is_atari(env) else "vector")
 
 
 def options(kind: type[RecipeT], name: str, **changes: Any) -> RecipeT:

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from core.data.images import Picture
 from dqn import cart_pole
-from dqn.environments import Environment, needing
+from dqn.environments import Environment, is_atari, needing
 from dqn.play import Episode, choose
 from dqn.player import Player
+
+_CONSOLE = 60  # frames a second of an Atari 2600, whatever ale-py's metadata says
 
 
 @dataclass
@@ -76,7 +78,7 @@ def record(
         np.stack(values),
         np.array(actions),
         np.array(rewards),
-        _steps_per_second(env, player),
+        steps_per_second(env, player),
     )
 
 
@@ -86,6 +88,8 @@ def picture_of(env: Environment) -> Picture:
         return np.asarray(env.render(), np.uint8)
 
 
-def _steps_per_second(env: Environment, player: Player) -> float:
-    frames = float(env.metadata.get("render_fps") or 30)
-    return frames / player.protocol.frame_skip if player.env.startswith("ALE/") else frames
+def steps_per_second(env: Environment, player: Player) -> float:
+    """Steps of the agent in a second of the game as it is meant to be seen."""
+    if is_atari(player.env):
+        return _CONSOLE / player.protocol.frame_skip
+    return float(env.metadata.get("render_fps") or 30)

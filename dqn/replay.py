@@ -48,7 +48,7 @@ class Memory:
     seen; the last frame of an episode has a slot too, so that a truncated episode, which is no
     terminal one, still has a following state. Stacks are put together from neighbouring slots;
     before an episode's first frame that frame is repeated. `capacity` counts frames.
-    Raises ValueError for a capacity that is too small to hold a transition.
+    Raises ValueError for a capacity that is too small to hold a transition, or too large.
     """
 
     def __init__(
@@ -70,7 +70,14 @@ class Memory:
         self.n_step, self.gamma = n_step, gamma
         slots = self.ring * environments
         dtype = np.uint8 if signature.is_screen else np.float32
-        self.frames = np.empty((slots, *signature.frame), dtype)
+        try:
+            self.frames = np.empty((slots, *signature.frame), dtype)
+        except MemoryError:
+            size = slots * np.prod(signature.frame, dtype=float) * np.dtype(dtype).itemsize
+            raise ValueError(
+                f"a memory of {capacity} frames takes {size / 1e9:.3g} GB, more than there is; "
+                "expected fewer"
+            ) from None
         self.actions = np.zeros(slots, np.int64)
         self.returns = np.zeros(slots, np.float32)
         self.discounts = np.zeros(slots, np.float32)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,13 @@ import numpy as np
 import pytest
 
 from core.io import weights
+from core.training.run import Run
 from dqn import demo, evaluate, predict, recipes, train
+from dqn.environments import Protocol
 from dqn.evaluate import RETURNS
+from dqn.player import Player
+from dqn.recording import steps_per_second
+from dqn.training import Training
 from tests.dqn.conftest import small_recipe
 
 FIGURES = {"mean_return", "interquartile_mean", "interval_95", "std_return", "lowest_return"}
@@ -86,6 +93,41 @@ def test_agents_of_two_games_are_not_mixed(
     both = tuple(player_file(env) for env in ("CartPole-v1", "openbook/Catch-v0"))
     with pytest.raises(ValueError, match="several environments: CartPole-v1, openbook/Catch-v0"):
         evaluate.main(evaluate.Options(weights=both, out=tmp_path))
+    with pytest.raises(ValueError, match=r"safetensors plays CartPole-v1, not openbook/Catch-v0"):
+        predict.main(predict.Options(env="openbook/Catch-v0", weights=both[0], out=tmp_path))
+
+
+def test_agents_of_two_protocols_are_not_mixed(
+    player_file: Callable[[str], Path], tmp_path: Path
+) -> None:
+    given = player_file("CartPole-v1")
+    arrays, header = weights.load(given)
+    protocol = {**json.loads(header["protocol"]), "sticky": 0.25}
+    other = tmp_path / "other.safetensors"
+    weights.save(other, arrays, {**header, "protocol": json.dumps(protocol)})
+    with pytest.raises(ValueError, match="several protocols"):
+        evaluate.main(evaluate.Options(weights=(given, other), out=tmp_path))
+    evaluate.main(evaluate.Options(weights=(other,), episodes=1, out=tmp_path))
+    assert summary_of(tmp_path)["protocol"]["sticky"] == 0.25
+
+
+def test_a_game_lasts_as_long_in_every_film(
+    player_file: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gymnasium import wrappers
+
+    given = player_file("openbook/Catch-v0")
+    catch = Player.load(given)
+    assert steps_per_second(catch.environment(), catch) == 15
+    # The console shows 60 frames a second.
+    pong = replace(catch, env="ALE/Pong-v5", protocol=Protocol(frame_skip=3))
+    assert steps_per_second(catch.environment(), pong) == 20
+    made: list[dict[str, Any]] = []
+    monkeypatch.setattr(wrappers, "RecordVideo", lambda *args, **given: made.append(given))
+    monkeypatch.setattr(predict, "steps_per_second", lambda env, player: 7.0)
+    options = predict.Options(weights=given, film="mp4", out=tmp_path)
+    predict._shown(catch, Run(tmp_path), options)
+    assert made[0]["fps"] == 7
 
 
 def test_predict_shows_what_is_looked_at_on_a_screen(
@@ -139,6 +181,29 @@ def test_the_demo_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         summary = summary_of(out)
         assert summary["env"] == kind and summary["steps"] >= 300
         assert {"curves.png", "game.gif", "values.png"} <= set(summary["pictures"])
+
+
+def test_the_demo_that_learns_goes_on_after_ctrl_c(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        recipes, "RECIPES", {**recipes.RECIPES, "cartpole": small_recipe("cartpole")}
+    )
+    evaluation = Training._evaluate
+
+    def stop(self: Training, progress: Any) -> None:
+        evaluation(self, progress)
+        if self.evaluations == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_evaluate", stop)
+        with pytest.raises(KeyboardInterrupt):
+            demo.main(demo.Options(count=2, out=tmp_path))
+    demo.main(demo.Options(count=2, out=tmp_path, resume=True))
+    assert summary_of(tmp_path)["steps"] >= 300
+    with pytest.raises(ValueError, match="--resume continues a training: add --train"):
+        demo.Options(env="CartPole-v1", resume=True)
 
 
 def test_a_missed_promise_fails(

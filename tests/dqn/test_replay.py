@@ -242,5 +242,7 @@ def test_hostile_frames_take_no_memory() -> None:
 def test_what_cannot_be() -> None:
     with pytest.raises(ValueError, match="memory of 7 frames for 1 environments is too small"):
         Memory(7, PIXEL, n_step=3)
+    with pytest.raises(ValueError, match=r"10{12} frames takes 7.06e\+06 GB, more than there is"):
+        Memory(10**12, Signature((84, 84), 4, ("a",)))
     with pytest.raises(ValueError, match="holds no transition yet"):
         Memory(20, NUMBER).sample(1, np.random.default_rng(0))
