@@ -27,6 +27,7 @@ from dqn.environments import (
     Signature,
     episode_seed,
     frame_of,
+    is_atari,
     lives_of,
     make,
     signature_of,
@@ -109,6 +110,9 @@ class Training:
     def _round(self, progress: Progress, interrupt: Interrupt) -> None:
         """An episode of each environment; whose is over waits for the others."""
         self._recent.restart()
+        if self.recipe.noisy:
+            # Before the first update too, or all that it learns from is one policy's.
+            self.agent.online.reset_noise()
         seen = {i: self._begin(i) for i in range(len(self.environments))}
         told = False
         while seen:
@@ -184,7 +188,7 @@ class Training:
     # ------------------------------------------------------------------ figures
 
     def _log_episode(self, episode: Mapping[str, Any], epsilon: float) -> None:
-        skip = self.recipe.frame_skip if self.recipe.env.startswith("ALE/") else 1
+        skip = self.recipe.frame_skip if is_atari(self.recipe.env) else 1
         figures = {
             "return": float(episode["r"]),
             "length": int(episode["l"]),

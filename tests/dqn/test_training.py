@@ -18,6 +18,7 @@ from core.training.interrupt import Interrupt
 from core.training.run import LAST, METRICS, Run, read_metrics
 from dqn import training
 from dqn.environments import Signature
+from dqn.noisy import NoisyLinear
 from dqn.recipes import Recipe
 from dqn.training import Training
 from tests.dqn.conftest import small_recipe
@@ -208,6 +209,17 @@ def test_a_loss_that_is_no_number_ends_it(tmp_path: Path, monkeypatch: pytest.Mo
     )
     with pytest.raises(RuntimeError, match=r"no number any more after step \d+: try"):
         trained.fit()
+
+
+def test_noise_is_another_in_each_episode_before_anything_is_learned(tmp_path: Path) -> None:
+    trained = started(small_recipe(noisy=True, learning_starts=10_000), tmp_path)
+    (layer, *_) = (m for m in trained.agent.online.modules() if isinstance(m, NoisyLinear))
+    noises = []
+    for _ in range(3):
+        trained._round(_Silent(), Interrupt())  # type: ignore[arg-type]
+        noises.append(layer.weight_noise.numpy().copy())
+    assert trained.updates == 0
+    assert not any(np.array_equal(noises[i], noises[i + 1]) for i in range(2))
 
 
 def test_beta_rises_to_one(tmp_path: Path) -> None:
