@@ -152,8 +152,8 @@ def run_command(
 
     Fields without a default are positional. `device` of CommonOptions arrives resolved. `args`
     replaces sys.argv[1:]. `defaults`, given them, returns the options that the flags change. What
-    a user can mend (ValueError, OSError, RuntimeError) ends the program with status 2 and one
-    line on stderr, Ctrl-C with 130; with OPENBOOK_TRACEBACK=1 the traceback shows. Raises
+    a user can mend (ValueError, OSError, RuntimeError, MemoryError) ends the program with status 2
+    and one line on stderr, Ctrl-C with 130; with OPENBOOK_TRACEBACK=1 the traceback shows. Raises
     SystemExit.
     """
     try:
@@ -167,7 +167,7 @@ def run_command(
         # Whoever read our output is gone (`| head`); nothing may be flushed to it at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
         if isinstance(error, NotImplementedError | RecursionError) or _wants_traceback():
             raise
         _fail(_one_line(error))
@@ -238,6 +238,8 @@ def _wants_traceback() -> bool:
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.strerror}: {error.filename}"
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {' '.join(str(error).split()) or 'choose something smaller'}"
     return " ".join(str(error).split()) or type(error).__name__
 
 

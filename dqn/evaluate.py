@@ -49,6 +49,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.episodes < 1:
             raise ValueError(f"--episodes is {self.episodes}; expected 1 or more")
+        if not self.epsilon:
+            raise ValueError("--epsilon names no share; expected one or more of 0 to 1")
         for epsilon in self.epsilon:
             if not 0 <= epsilon <= 1:
                 raise ValueError(f"--epsilon is {epsilon}; expected 0 to 1")

@@ -99,6 +99,8 @@ def test_values_out_of_range(
             "No such file or directory: a.jpg",
         ),
         (ValueError(), "ValueError"),
+        (MemoryError("Unable to allocate\n2 TiB"), "not enough memory: Unable to allocate 2 TiB"),
+        (MemoryError(), "not enough memory: choose something smaller"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line(

@@ -225,6 +225,7 @@ def test_a_missed_promise_fails(
         (predict.Options, {"seed": -1}, "--seed is -1"),
         (evaluate.Options, {"episodes": 0}, "--episodes is 0"),
         (evaluate.Options, {"epsilon": (0.0, -1.0)}, "--epsilon is -1.0"),
+        (evaluate.Options, {"epsilon": ()}, "--epsilon names no share"),
         (evaluate.Options, {"seed": -1}, "--seed is -1"),
     ],
 )
