@@ -81,7 +81,7 @@ class Stylisation:
 
     `content` is None for texture alone; `styles` have a weight each, `mask` (H, W) numbers the
     regions of the content from 0, one for each style. Raises ValueError for pictures that would
-    be too narrow, and as `Objective` does.
+    be too narrow, for a mask of other proportions than the content's, and as `Objective` does.
     """
 
     def __init__(
@@ -101,6 +101,8 @@ class Stylisation:
         self._mask = mask
         # Without content, a texture has the shape of its first style.
         self._shaped = content if content is not None else styles[0][0]
+        if mask is not None:
+            _need_same_proportions(mask, self._shaped)
 
     def shape(self, size: int) -> tuple[int, int]:
         """Height and width of the result at a size."""
@@ -222,6 +224,18 @@ class Stylisation:
             return []
         labels = resize(self._mask, self.shape(size), "nearest")
         return [(labels == number).astype(np.float32) for number in range(len(self._styles))]
+
+
+def _need_same_proportions(mask: NDArray[np.uint8], content: Picture) -> None:
+    """Raise ValueError for a mask that would have to be stretched over the content."""
+    (height, width), (rows, columns) = content.shape[:2], mask.shape
+    wanted = columns * height / width
+    # Either may have been scaled, and its sides rounded.
+    if abs(rows - wanted) > max(1.0, 0.02 * wanted):
+        raise ValueError(
+            f"the mask has {columns}x{rows} pixels, the content {width}x{height}: expected the "
+            "same proportions"
+        )
 
 
 def fitted(picture: Picture, size: int) -> tuple[int, int]:

@@ -123,6 +123,9 @@ def test_a_style_for_each_region(files: Files, quick: dict[str, Any], tmp_path: 
     assert summary(quick["out"])["style loss"]["final/initial"] < 1
     with pytest.raises(ValueError, match="the mask has 2 grey values, expected 1"):
         main(Options(pictures=files, mask=tmp_path / "mask.png", **quick))
+    save_image(tmp_path / "mask.png", mask[:, ::2])
+    with pytest.raises(ValueError, match="the mask has 12x20 pixels, the content 48x40: expected"):
+        main(Options(pictures=three, mask=tmp_path / "mask.png", **quick))
     # Red, white and black: three regions, two values of red.
     colored = np.repeat(mask[:, :, None], 3, axis=2)
     colored[:10, 12:, 1:] = 0
