@@ -194,7 +194,8 @@ def _reconstruct(
     names = tuple(settings.weights.content if options.content_layers else settings.weights.style)
     every = replace(settings.weights, content=dict.fromkeys(names, 1.0))
     # Everything that can be refused is, before the folder is touched.
-    Stylisation(network, replace(settings, weights=every), content).objective(options.size[0])
+    pair = [(style, 1.0) for style in styles]
+    Stylisation(network, replace(settings, weights=every), content, pair).objective(options.size[0])
     run = Run.create(folder_of(options.out), "style_transfer", "predict", options)
     left = by_layer(network, run, settings, names, content, *styles)
     target = picture_of(options.out)

@@ -278,6 +278,7 @@ def test_what_is_refused_leaves_no_folder(
         ([content, "--task", "reconstruct", "--blend", "2"], "--blend has no meaning with --task"),
         ([content, "--task", "reconstruct", "--resume"], "--resume has no meaning with --task"),
         ([content, "--task", "reconstruct", "--style-layers", "relu9"], "has no layer 'relu9'"),
+        ([content, str(line), "--task", "reconstruct"], "a picture of 90x2 would be 512x11"),
         ([style, "--task", "texture", "--colors", "luminance"], "--colors has no meaning with"),
         ([style, "--task", "texture", "--content-weight", "2"], "--content-weight has no meaning"),
         (
