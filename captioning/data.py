@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from captioning.published import read_coco, read_flickr8k
 from captioning.words import tokenize
@@ -14,7 +14,7 @@ from core.data.roots import find
 from core.data.scenes import Scene, Scenes
 from core.data.scenes.text import INVERSE, Description, parse_sentence, write_sentence
 
-NAMES = ("scenes", "scenes-more", "flickr8k")
+NAMES = ("scenes", "flickr8k")
 SPLITS = ("train", "val", "test")
 SCENE_COUNTS = {"train": 12000, "val": 200, "test": 200}
 TEMPLATES = 5
@@ -91,18 +91,17 @@ def load(
     """The captioned pictures of a split; only so many of them with `count`.
 
     `name` is "scenes" (embedded; a digit, its colour and its relation occur together in one split
-    only; a third of the training scenes show one digit), "scenes-more" (the same held-out scenes;
-    half of the training scenes are of MNIST's writers on photographs of flowers, which must be
-    there), "flickr8k" (published splits, dev is val), or the path of a COCO captions file, whose
-    pictures lie beside it or in a folder named as its "file_name" says; every tenth picture of such
-    a file is val, every tenth test. Pictures without a sentence, sentences without a picture and
-    the like are left out and named. Raises ValueError for a broken file or when nothing is left,
-    and FileNotFoundError in one line when files are missing.
+    only; a third of the training scenes show one digit), "flickr8k" (published splits, dev is
+    val), or the path of a COCO captions file, whose pictures lie beside it or in a folder named as
+    its "file_name" says; every tenth picture of such a file is val, every tenth test. Pictures
+    without a sentence, sentences without a picture and the like are left out and named. Raises
+    ValueError for a broken file or when nothing is left, and FileNotFoundError in one line when
+    files are missing.
     """
     if split not in SPLITS:
         raise ValueError(f"{name} has no split {split!r}; expected one of {', '.join(SPLITS)}")
-    if name in ("scenes", "scenes-more"):
-        return _scenes(split, count, more=name == "scenes-more", data_root=data_root)
+    if name == "scenes":
+        return _scenes(split, count)
     if name == "flickr8k":
         files = ["Flickr8k_text/Flickr8k.token.txt", *_split_files(split)]
         root = find(name, files, data_root, origin=_FLICKR_ORIGIN)
@@ -131,24 +130,16 @@ def _split_files(split: str) -> list[str]:
     return [f"Flickr8k_text/Flickr_8k.{_FLICKR_SPLITS[split]}.txt"]
 
 
-def _scenes(split: str, count: int | None, *, more: bool, data_root: Path | None) -> CaptionData:
+def _scenes(split: str, count: int | None) -> CaptionData:
     count = SCENE_COUNTS[split] if count is None else count
     training = split == "train"
     # A digit alone has any colour, and no relation: it tells the one from the other.
     alone = count // 3 if training else 0
-    kinds: list[dict[str, Any]] = [{}]
-    if more and training:
-        kinds.append({"digits": "coarse", "photographs": "flowers", "data_root": data_root})
-    pictures = []
-    for number, kind in enumerate(kinds):
-        two, one = (len(range(number, whole, len(kinds))) for whole in (count - alone, alone))
-        several = (
-            Scenes(split, count=two, objects=(2, 2), held_out_combinations=True, **kind),  # type: ignore[arg-type]  # checked by load
-            Scenes(split, count=one, objects=(1, 1), seed=1, **kind),  # type: ignore[arg-type]
-        )
-        pictures += [
-            SceneWithTruths(scene, all_truths=not training)
-            for scenes in several
-            for scene in scenes
-        ]
+    several = (
+        Scenes(split, count=count - alone, objects=(2, 2), held_out_combinations=True),  # type: ignore[arg-type]  # checked by load
+        Scenes(split, count=alone, objects=(1, 1), seed=1),  # type: ignore[arg-type]
+    )
+    pictures = [
+        SceneWithTruths(scene, all_truths=not training) for scenes in several for scene in scenes
+    ]
     return CaptionData("scenes", split, pictures)

@@ -22,8 +22,7 @@ class Recipe(Optimisation):
     """Everything that a training depends on but its seed."""
 
     data: str = "scenes"
-    """scenes (embedded), scenes-more (and of other writers, on other photographs), flickr8k, or the
-    path of a COCO captions file (.json)."""
+    """scenes (embedded), flickr8k, or the path of a COCO captions file (.json)."""
 
     model: Literal["nic", "attention"] = "attention"
     """nic is shown the picture once, attention looks at it again for every word."""
@@ -176,8 +175,6 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "scenes-attention": _SCENES,
         # Starts from the network of the former: --weights runs/.../network.safetensors.
         "scenes-attention-again": replace(_SCENES, lr=0.001, epochs=7),
-        # Goes on from that one, with the writers of MNIST and photographs of flowers.
-        "scenes-attention-more": replace(_SCENES, data="scenes-more", lr=0.001, epochs=8),
         "scenes-nic": replace(_SCENES, model="nic"),
         "flickr8k-nic": _NIC,
         "flickr8k-nic-gru": replace(_NIC, cell="gru"),

@@ -46,20 +46,6 @@ def test_scenes_know_ten_true_sentences_and_show_new_combinations() -> None:
         assert said is not None and said.other is None
 
 
-@pytest.mark.data
-def test_half_of_more_scenes_are_other_ones(data_root: Path) -> None:
-    names = ("scenes-more", "scenes")
-    more, plain = (load(name, "train", count=12, data_root=data_root) for name in names)
-    assert more.name == "scenes" and len(more.pictures) == 12
-    known = {picture.read().tobytes() for picture in plain.pictures}
-    shared = [picture.read().tobytes() in known for picture in more.pictures]
-    assert shared == 6 * [True] + 6 * [False]
-    assert sum(str(picture.id).endswith("-alone") for picture in more.pictures) == 4
-    held_out = (load(name, "test", count=2, data_root=data_root) for name in names)
-    first, second = (next(iter(one.pictures)).read() for one in held_out)
-    np.testing.assert_array_equal(first, second)
-
-
 def test_a_sentence_is_checked_part_by_part() -> None:
     facts = Description(Thing(5, "red"), "above", Thing(2, "blue"))
     cases = {

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +22,9 @@ from core.data.scenes.paint import (
 )
 from core.data.scenes.sources import (
     SPLITS,
-    Digits,
     Split,
     load_backgrounds,
-    load_coarse_digits,
     load_digits,
-    load_flowers,
     load_mnist_digits,
 )
 from core.data.scenes.text import (
@@ -42,16 +38,6 @@ from core.data.scenes.text import (
 # painted needs a new name of the data set, and a new number for its key.
 _VERSION = 1
 _MOST_OBJECTS = 6
-_DIGITS: Mapping[str, Callable[[Split, str | Path | None], Digits]] = MappingProxyType(
-    {
-        "embedded": lambda split, _: load_digits(split),
-        "mnist": load_mnist_digits,
-        "coarse": load_coarse_digits,
-    }
-)
-_PHOTOGRAPHS: Mapping[str, Callable[[Split, str | Path | None], Any]] = MappingProxyType(
-    {"embedded": lambda split, _: load_backgrounds(split), "flowers": load_flowers}
-)
 _SMALLEST_SIDE = 64
 
 
@@ -82,10 +68,8 @@ class Scenes:
     `split` is "train", "val" or "test"; digits and photographs of different splits are disjoint.
     `size` is (H, W) of the pictures, at least 64; `objects` the fewest and most digits in one (1
     to 6). `digits` "embedded" (8x8, scikit-learn) makes the data set named "scenes", "mnist" the
-    one named "scenes-mnist", which needs MNIST's files (found as by `core.data.idx.mnist`),
-    "coarse" one of MNIST's writers in 8x8, "scenes-coarse". `photographs` "flowers" instead of
-    "embedded" takes those of `core.data.flowers`, for training. Scene i depends on these options
-    and `seed` only, not on `count` or on what was asked for before.
+    one named "scenes-mnist", which needs MNIST's files (found as by `core.data.idx.mnist`). Scene
+    i depends on these options and `seed` only, not on `count` or on what was asked for before.
 
     With `held_out_combinations` (for captioning; `objects` must be (2, 2)) a digit, its colour and
     its relation to the other digit occur together in one split only (`combination_split`).
@@ -102,28 +86,20 @@ class Scenes:
         size: tuple[int, int] = (128, 128),
         objects: tuple[int, int] = (1, 4),
         seed: int = 0,
-        digits: Literal["embedded", "mnist", "coarse"] = "embedded",
-        photographs: Literal["embedded", "flowers"] = "embedded",
+        digits: Literal["embedded", "mnist"] = "embedded",
         data_root: str | Path | None = None,
         held_out_combinations: bool = False,
     ) -> None:
-        _check_options(split, count, size, objects, held_out_combinations)
-        sources = {"digits": (digits, _DIGITS), "photographs": (photographs, _PHOTOGRAPHS)}
-        for option, (value, known) in sources.items():
-            if value not in known:
-                raise ValueError(
-                    f"Scenes: {option} must be {' or '.join(map(repr, known))}, got {value!r}"
-                )
-        parts = (one for one in (digits, photographs) if one != "embedded")
-        self.name = "-".join(("scenes", *parts))
+        _check_options(split, count, size, objects, digits, held_out_combinations)
+        self.name = "scenes" if digits == "embedded" else "scenes-mnist"
         self.split = split
         self.count = count
         self.size = size
         self.objects = objects
         self.seed = seed
         self.held_out_combinations = held_out_combinations
-        self._backgrounds = _PHOTOGRAPHS[photographs](split, data_root)
-        source = _DIGITS[digits](split, data_root)
+        self._backgrounds = load_backgrounds(split)
+        source = load_digits(split) if digits == "embedded" else load_mnist_digits(split, data_root)
         self._layout = Layout(source, size, split if held_out_combinations else None)
 
     def __len__(self) -> int:
@@ -147,10 +123,13 @@ def _check_options(
     count: int,
     size: tuple[int, int],
     objects: tuple[int, int],
+    digits: str,
     held_out_combinations: bool,
 ) -> None:
     if split not in SPLITS:
         raise ValueError(f"Scenes: split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if digits not in ("embedded", "mnist"):
+        raise ValueError(f"Scenes: digits must be 'embedded' or 'mnist', got {digits!r}")
     if count < 0:
         raise ValueError(f"Scenes: count must not be negative, got {count}")
     if len(size) != 2 or min(size) < _SMALLEST_SIDE:

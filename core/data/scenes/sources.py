@@ -46,11 +46,6 @@ MNIST_DIGITS: dict[Split, range] = {
 }
 
 
-_BITMAP = 32
-_INKED = 70  # strokes about as bold as those of the collection
-_FLOWER_SIDE = 224
-
-
 class Digits(NamedTuple):
     """Handwritten digits: images uint8 (N, h, w) with ink 255, and labels int64 (N,)."""
 
@@ -80,47 +75,6 @@ def load_mnist_digits(split: Split, data_root: str | Path | None) -> Digits:
     rows = MNIST_DIGITS[split]
     images = np.asarray(found.images)[rows.start : rows.stop, 0]
     return Digits(images, np.asarray(found.labels)[rows.start : rows.stop].astype(np.int64))
-
-
-def load_coarse_digits(split: Split, data_root: str | Path | None) -> Digits:
-    """Return MNIST's digits of a split in the form of the embedded ones: 8x8, of other writers.
-
-    As the UCI collection was made: a bitmap of 32x32 that the digit fills, ink counted in blocks of
-    4x4. Raises FileNotFoundError when MNIST is absent.
-    """
-    found = load_mnist_digits(split, data_root)
-    return Digits(np.stack([_coarse(image) for image in found.images]), found.labels)
-
-
-def _coarse(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    from PIL import Image as pillow
-
-    inked = pillow.fromarray(image)
-    left, top, right, bottom = inked.getbbox() or (0, 0, *inked.size)
-    scale = _BITMAP / max(right - left, bottom - top)
-    size = (max(1, round(scale * (right - left))), max(1, round(scale * (bottom - top))))
-    bitmap = pillow.new("L", (_BITMAP, _BITMAP))
-    place = ((_BITMAP - size[0]) // 2, (_BITMAP - size[1]) // 2)
-    box = (left, top, right, bottom)
-    bitmap.paste(inked.resize(size, pillow.Resampling.BILINEAR, box=box), place)
-    blocks = (np.asarray(bitmap) > _INKED).reshape(8, _BITMAP // 8, 8, _BITMAP // 8)
-    return np.minimum(blocks.sum(axis=(1, 3)) * 16, 255).astype(np.uint8)
-
-
-def load_flowers(split: Split, data_root: str | Path | None) -> list[Image]:
-    """Return every fourth photograph of the flowers' training part, for scenes to train on.
-
-    Raises ValueError for another split, whose photographs are the embedded ones, and
-    FileNotFoundError when the flowers are absent.
-    """
-    from PIL import Image as pillow
-
-    from core.data.flowers import flowers
-
-    if split != "train":
-        raise ValueError(f"scenes: photographs 'flowers' are of split 'train', not {split!r}")
-    found = flowers("train", data_root, size=_FLOWER_SIDE).images[::4]
-    return [pillow.fromarray(one.transpose(1, 2, 0)) for one in found]
 
 
 def load_backgrounds(split: Split) -> list[Image]:

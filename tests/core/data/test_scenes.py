@@ -23,7 +23,7 @@ from core.data.scenes import (
     relation_between,
     write_sentence,
 )
-from core.data.scenes.sources import SPLITS, Split, _coarse, load_digits
+from core.data.scenes.sources import SPLITS, Split, load_digits
 from core.data.scenes.text import INVERSE, PAIR_TEMPLATES, SINGLE_TEMPLATES
 
 # labels, colours, boxes, mean colour of scene 3 of each split
@@ -224,9 +224,7 @@ def test_every_digit_and_colour_can_be_learnt_in_every_relation() -> None:
     "options, message",
     [
         ({"split": "dev"}, "split must be one of train, val, test"),
-        ({"digits": "svhn"}, "digits must be 'embedded' or 'mnist' or 'coarse', got 'svhn'"),
-        ({"photographs": "cats"}, "photographs must be 'embedded' or 'flowers', got 'cats'"),
-        ({"photographs": "flowers", "split": "val"}, "'flowers' are of split 'train', not 'val'"),
+        ({"digits": "svhn"}, "digits must be"),
         ({"count": -1}, "count must not be negative"),
         ({"size": (32, 128)}, "size must be"),
         ({"objects": (3, 2)}, "objects must be"),
@@ -255,23 +253,3 @@ def test_mnist_scenes(data_root: Path) -> None:
     for scene in scenes:
         assert set(np.unique(scene.instances)) == set(range(len(scene.labels) + 1))
     assert not np.array_equal(scenes[0].picture, Scenes("val", count=5)[0].picture)
-
-
-def test_a_coarse_digit_fills_a_bitmap_whose_ink_is_counted_in_blocks() -> None:
-    bar = np.zeros((28, 28), np.uint8)
-    bar[4:24, 12:16] = 255
-    # 20 rows become 32, 4 columns 6, in the middle: 13 to 18, three of either block.
-    expected = np.zeros((8, 8))
-    expected[:, 3:5] = 3 * 4 * 16
-    np.testing.assert_array_equal(_coarse(bar), expected)
-    assert _coarse(np.zeros((28, 28), np.uint8)).max() == 0
-    assert _coarse(np.full((28, 28), 255, np.uint8)).min() == 255
-
-
-@pytest.mark.data
-def test_scenes_of_other_writers_on_other_photographs(data_root: Path) -> None:
-    scenes = Scenes("train", count=3, digits="coarse", photographs="flowers", data_root=data_root)
-    assert scenes.name == "scenes-coarse-flowers"
-    for scene, known in zip(scenes, Scenes("train", count=3), strict=True):
-        assert set(np.unique(scene.instances)) == set(range(len(scene.labels) + 1))
-        assert not np.array_equal(scene.picture, known.picture)
