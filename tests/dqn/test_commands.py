@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from core.io import weights
+from core.io.files import plain
 from core.training.run import Run
 from dqn import demo, evaluate, predict, recipes, train
 from dqn.environments import Protocol
@@ -236,7 +237,8 @@ def test_impossible_options(kind: Any, setting: dict[str, Any], reason: str) -> 
 
 def test_another_option_on_resume_is_refused(tmp_path: Path) -> None:
     options = training_options(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps({"verb": "train", "options": {"lr": 0.5}}))
+    begun = plain({**_fields(options), "lr": 0.5})
+    (tmp_path / "config.json").write_text(json.dumps({"verb": "train", "options": begun}))
     (tmp_path / "last.safetensors").write_bytes(b"")
     with pytest.raises(ValueError, match=r"begun with --lr 0.5, not 0.001"):
         train.main(train.Options(**{**_fields(options), "resume": True}))
