@@ -14,7 +14,7 @@ import pytest
 from sklearn.svm import LinearSVC
 
 import core
-from core import recipes
+from core import models, recipes
 from core.data.dataset import ArrayDataset
 from core.data.images import read_image, save_image
 from core.io import weights
@@ -377,6 +377,17 @@ def test_files_that_are_no_generator(tmp_path: Path, weights_file: Path) -> None
 
 
 # ------------------------------------------------------------------------------- commands
+
+
+def test_shipped_weights_draw_the_digit_that_they_are_told() -> None:
+    artist = load_artist("mnist")
+    assert (artist.data, artist.generator.classes) == ("mnist", 10)
+    drawn = artist.draw(noise(100, artist.generator.latent, 5), artist.labels(100))
+    reader = models.pretrained("digits")
+    framed = np.stack([one[2:-2, 2:-2] for one in drawn])[:, None]
+    with core.no_grad():
+        read = reader.model(core.Tensor(reader.transform.normalise(framed))).numpy().argmax(axis=1)
+    assert (read == np.arange(100) % 10).mean() > 0.85
 
 
 def test_predict_draws_a_sheet_or_single_pictures(
