@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -25,6 +26,10 @@ def flags(module: str) -> frozenset[str]:
         module += ".__main__"
     options = importlib.import_module(module).Options
     names = {field.name.replace("_", "-") for field in dataclasses.fields(options)}
+    for hint in get_type_hints(options, include_extras=True).values():
+        # As tyro.conf.arg(name=...) renames a field.
+        notes = getattr(hint, "__metadata__", ())
+        names |= {note.name for note in notes if getattr(note, "name", None)}
     return frozenset({"help"} | names | {f"no-{name}" for name in names})
 
 
