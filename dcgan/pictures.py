@@ -120,12 +120,13 @@ def neighbours(samples: Sequence[Picture], real: NDArray[np.uint8], *, count: in
     for a copy of any would be one of those.
     """
     shown = list(samples[:count])
+    near = _nearest_pixels(np.stack(shown), real)
+    known = features([as_picture(real[i]) for i in near.ravel()]).reshape(*near.shape, -1)
     pictures, titles = [], []
-    for sample, row in zip(shown, features(shown), strict=True):
-        near = [as_picture(real[i]) for i in _nearest_pixels(sample, real)]
-        distances = np.linalg.norm(features(near) - row, axis=1)
+    for sample, row, places, others in zip(shown, features(shown), near, known, strict=True):
+        distances = np.linalg.norm(others - row, axis=1)
         nearest = np.argsort(distances)[:3]
-        pictures += [sample, *(near[i] for i in nearest)]
+        pictures += [sample, *(as_picture(real[places[i]]) for i in nearest)]
         titles += ["sample", *(f"{distances[i]:.1f}" for i in nearest)]
     title = "samples and the nearest training pictures (distance of features)"
     return viz.image_grid(pictures, titles, columns=8, size=1.1, title=title)
@@ -136,18 +137,21 @@ def as_picture(image: NDArray[np.uint8]) -> Picture:
     return image[0] if len(image) == 1 else image.transpose(1, 2, 0)
 
 
-def _nearest_pixels(sample: Picture, real: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Which of the pictures (N, C, S, S) are nearest to the sample or to its mirror image."""
-    planes = sample[None] if sample.ndim == 2 else sample.transpose(2, 0, 1)
-    both = np.stack([planes, planes[..., ::-1]]).reshape(2, -1).astype(np.float32)
-    found = np.empty(len(real), np.float32)
+def _nearest_pixels(samples: NDArray[np.uint8], real: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Which of the pictures (N, C, S, S) are nearest to each sample or to its mirror image.
+
+    Samples are (n, S, S) or (n, S, S, 3), the result is (n, 50), the nearest first.
+    """
+    planes = samples[:, None] if samples.ndim == 3 else samples.transpose(0, 3, 1, 2)
+    both = np.stack([planes, planes[..., ::-1]]).reshape(2 * len(samples), -1).astype(np.float32)
+    found = np.empty((len(samples), len(real)), np.float32)
     for start in range(0, len(real), _AT_ONCE):
         rows = real[start : start + _AT_ONCE].reshape(-1, both.shape[1]).astype(np.float32)
-        # The sample's own length is the same for all.
-        found[start : start + len(rows)] = ((rows**2).sum(axis=1)[:, None] - 2 * rows @ both.T).min(
-            axis=1
-        )
-    return np.argsort(found)[:_CANDIDATES]
+        # A sample's own length is the same for all.
+        distances = (rows**2).sum(axis=1) - 2 * both @ rows.T
+        nearer = distances.reshape(2, len(samples), -1).min(axis=0)
+        found[:, start : start + len(rows)] = nearer
+    return np.argsort(found, axis=1)[:, :_CANDIDATES]
 
 
 def filters(artist: Artist, real: ArrayDataset, *, count: int = 6, each: int = 8) -> Figure:

@@ -29,7 +29,7 @@ def test_a_copy_of_any_picture_is_found(grids: list[Any], mirrored: bool) -> Non
     data = load("digits", "train", 32)
     copy = data.images[-1, 0, :, ::-1] if mirrored else data.images[-1, 0]
     pictures.neighbours([copy], data.images)
-    assert len(data) - 1 in pictures._nearest_pixels(copy, data.images)
+    assert len(data) - 1 in pictures._nearest_pixels(copy[None], data.images)[0]
     shown, titles = grids[0]
     if not mirrored:
         np.testing.assert_array_equal(shown[1], copy)
