@@ -6,7 +6,6 @@ it writes (`look`, `first`, then `step` after `step`). Features are (N, C, h, w)
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -241,17 +240,9 @@ NAMES = tuple(_DECODERS)
 _LARGEST = 4096
 
 
-def completed(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of decoder `name`, those that are missing with the value that it gives them.
-
-    A file that was written before an option existed lacks it, and means the default.
-    """
-    return {**_defaults(_DECODERS[name]), **options}
-
-
-def _defaults(made: Callable[..., Decoder]) -> dict[str, Any]:
-    parameters = inspect.signature(made).parameters.values()
-    return {one.name: one.default for one in parameters if one.default is not one.empty}
+def class_of(name: str) -> Callable[..., Decoder]:
+    """What makes the decoder `name`, one of NAMES."""
+    return _DECODERS[name]
 
 
 def build(name: str, vocabulary: int, *, channels: int, **options: Any) -> Decoder:

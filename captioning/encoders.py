@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -147,12 +146,9 @@ class ClassifierEncoder(Encoder):
         return F.adaptive_avg_pool2d(y, self.grid)
 
 
-def completed(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of encoder `name`, those that are missing with the value that it gives them."""
-    kind = SmallEncoder if name == OWN else ClassifierEncoder
-    parameters = inspect.signature(kind).parameters.values()
-    defaults = {one.name: one.default for one in parameters if one.default is not one.empty}
-    return {**defaults, **options}
+def class_of(name: str) -> type[Encoder]:
+    """What makes the encoder `name`, one of NAMES."""
+    return SmallEncoder if name == OWN else ClassifierEncoder
 
 
 def build(name: str, **options: Any) -> Encoder:

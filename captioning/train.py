@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -25,6 +26,7 @@ from core import recipes, viz
 from core.cli import CommonOptions, resolve_device, run_command
 from core.io import weights
 from core.io.weights import Card
+from core.options import need_positive
 from core.training import assemble
 from core.training.run import METRICS, Run, read_metrics
 from core.training.trainer import Figures, Trainer, evaluate
@@ -62,8 +64,7 @@ class Options(Recipe, CommonOptions, Decoding):
         Recipe.__post_init__(self)
         CommonOptions.__post_init__(self)
         Decoding.__post_init__(self)
-        if self.count is not None and self.count < 1:
-            raise ValueError(f"--count is {self.count}; expected 1 or more")
+        need_positive(self, "count")
 
 
 def main(options: Options) -> dict[str, Any]:
@@ -149,17 +150,27 @@ def _network(options: Options, data: CaptionData) -> Captioner:
 
 def _refuse_other_sizes(options: Options, before: Captioner) -> None:
     """Raise ValueError unless the flags ask for the decoder and the encoder of --weights."""
-    for part, name, built, asked in (
-        (decoders, options.model, before.options, options.network_options()),
-        (encoders, options.encoder, before.encoder_options, options.encoder_options()),
+    for made, built, asked in (
+        (decoders.class_of(options.model), before.options, options.network_options()),
+        (encoders.class_of(options.encoder), before.encoder_options, options.encoder_options()),
     ):
-        own, other = part.completed(name, built), part.completed(name, asked)
+        own, other = completed(made, built), completed(made, asked)
         changed = [key for key in other if own.get(key) != other[key]]
         if changed:
             raise ValueError(
                 f"{options.weights} was built with { ({key: own.get(key) for key in changed}) }, "
                 f"the flags ask for { ({key: other[key] for key in changed}) }"
             )
+
+
+def completed(made: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a network, those that are missing with the value that `made` gives them.
+
+    A file that was written before an option existed lacks it, and means the default.
+    """
+    parameters = inspect.signature(made).parameters.values()
+    defaults = {one.name: one.default for one in parameters if one.default is not one.empty}
+    return {**defaults, **options}
 
 
 def _trainer(

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import core
-from captioning import encoders
 from captioning.batches import Batch
 from captioning.captioner import Captioner
-from captioning.decoders import NAMES, NIC, Decoder, SoftAttention, build, completed
+from captioning.decoders import NAMES, NIC, Decoder, SoftAttention, build
 from captioning.encoders import build as build_encoder
-from captioning.encoders import trained
+from captioning.encoders import class_of, trained
 from captioning.losses import WordLoss, with_own_words
+from captioning.train import completed
 from captioning.words import BEGIN, END, PAD, SPECIAL, Vocabulary
 from core import Tensor, nn, optim
 from core import functional as F
@@ -287,11 +287,11 @@ def test_names_and_options_that_do_not_exist() -> None:
 
 def test_options_that_are_missing_are_those_of_the_constructor() -> None:
     own = {"width": 8, "cell": "gru"}
-    assert completed("nic", own) == {**own, "image": "input", "dropout": 0.5}
-    assert completed("attention", {"attend": "after"})["attend"] == "after"
-    assert completed("attention", {})["attend"] == "before"
-    assert encoders.completed("small", {"size": 64}) == {"width": 48, "size": 64}
-    assert encoders.completed("vgg16", {}) == {"grid": 7, "class_scores": False}
+    assert completed(NIC, own) == {**own, "image": "input", "dropout": 0.5}
+    assert completed(SoftAttention, {"attend": "after"})["attend"] == "after"
+    assert completed(SoftAttention, {})["attend"] == "before"
+    assert completed(class_of("small"), {"size": 64}) == {"width": 48, "size": 64}
+    assert completed(class_of("vgg16"), {}) == {"grid": 7, "class_scores": False}
 
 
 def test_encoders_bring_any_picture_to_their_size() -> None:
