@@ -25,6 +25,7 @@ from core import device as dev
 from core.data.images import Picture
 from core.io import weights
 from core.io.weights import Card
+from core.options import need_positive
 
 _AT_ONCE = 50  # pictures; a beam of five makes it 250 rows
 _WIDEST = 1000  # beam
@@ -62,8 +63,7 @@ class Decoding:
     def __post_init__(self) -> None:
         if not 1 <= self.beam <= _WIDEST:
             raise ValueError(f"--beam is {self.beam}; expected 1 to {_WIDEST}")
-        if self.max_words < 1:
-            raise ValueError(f"--max-words is {self.max_words}; expected 1 or more")
+        need_positive(self, "max_words")
         if not 1 <= self.views <= _MOST_VIEWS:
             raise ValueError(f"--views is {self.views}; expected 1 to {_MOST_VIEWS}")
         if not 0 <= self.length_penalty <= 10:

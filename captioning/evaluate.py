@@ -21,6 +21,7 @@ from captioning.metrics import score
 from core import viz
 from core.cli import CommonOptions, resolve_device, run_command
 from core.io.files import write_json
+from core.options import need_positive
 from core.training.run import Run
 
 
@@ -139,8 +140,7 @@ class Options(CommonOptions, Decoding):
     def __post_init__(self) -> None:
         CommonOptions.__post_init__(self)
         Decoding.__post_init__(self)
-        if self.count is not None and self.count < 1:
-            raise ValueError(f"--count is {self.count}; expected 1 or more")
+        need_positive(self, "count")
 
 
 def main(options: Options) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
+from core.options import need_positive
 from core.recipes import Optimisation
 
 
@@ -96,8 +97,7 @@ class Recipe(Optimisation):
             raise ValueError(f"--scheduled-sampling is {self.scheduled_sampling}; expected 0 to 1")
         if not 0 <= self.word_dropout < 1:
             raise ValueError(f"--word-dropout is {self.word_dropout}; expected 0 up to 1")
-        if self.min_count < 1:
-            raise ValueError(f"--min-count is {self.min_count}; expected 1 or more")
+        need_positive(self, "min_count")
         if not 0 <= self.even_attention < math.inf:
             raise ValueError(f"--even-attention is {self.even_attention}; expected 0 or more")
         if not 0 <= self.jitter <= 1:

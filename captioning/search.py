@@ -11,6 +11,7 @@ from captioning.data import load, tell
 from captioning.evaluate import judge
 from captioning.features import inputs_of
 from core.cli import CommonOptions, resolve_device, run_command
+from core.options import need_positive
 from core.training.run import Run
 
 _CHOSEN = ("beam", "length_penalty", "consensus")
@@ -50,8 +51,7 @@ class Options(CommonOptions):
         for consensus in self.consensus:
             Decoding(beam=max(self.beams), consensus=consensus)
         self.settings()
-        if self.count is not None and self.count < 1:
-            raise ValueError(f"--count is {self.count}; expected 1 or more")
+        need_positive(self, "count")
 
     def settings(self) -> list[Decoding]:
         """Every way of writing to try. Raises ValueError for one that is out of range."""

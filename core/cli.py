@@ -22,6 +22,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, TypeVar
 
+from core.options import need_positive
+
 OptionsT = TypeVar("OptionsT")
 
 VERBS = ("demo", "train", "search", "evaluate", "predict")
@@ -80,9 +82,7 @@ class TrainingOptions(CommonOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for flag, value in (("--epochs", self.epochs), ("--batch-size", self.batch_size)):
-            if value < 1:
-                raise ValueError(f"{flag} is {value}; expected 1 or more")
+        need_positive(self, "epochs", "batch_size")
         if not self.lr > 0:
             raise ValueError(f"--lr is {self.lr}; expected more than 0")
 
@@ -109,8 +109,7 @@ class DemoOptions(CommonOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.count < 1:
-            raise ValueError(f"--count is {self.count}; expected 1 or more")
+        need_positive(self, "count")
         if self.resume and not self.trains:
             raise ValueError("--resume continues a training: add --train")
         if self.weights is not None and self.train:

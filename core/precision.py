@@ -20,6 +20,7 @@ from core.data.dataset import ArrayDataset, Split
 from core.io import weights
 from core.models import DeepConvNet
 from core.nn.low_precision import BinaryLinear, Sign, packed_state, quantise
+from core.options import need_positive
 from core.tape import no_grad
 from core.tensor import Tensor
 from core.training.classifier import scaled, to_network
@@ -48,13 +49,7 @@ class Options(CommonOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for flag, value in (
-            ("--epochs", self.epochs),
-            ("--batch-size", self.batch_size),
-            ("--hidden", self.hidden),
-        ):
-            if value < 1:
-                raise ValueError(f"{flag} is {value}; expected 1 or more")
+        need_positive(self, "epochs", "batch_size", "hidden")
 
 
 @dataclass(frozen=True)

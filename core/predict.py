@@ -16,6 +16,7 @@ from core.data.folder import named_pictures
 from core.data.images import Picture, read_image
 from core.io.files import write_json
 from core.models import Pretrained
+from core.options import need_positive
 from core.training.evaluation import load_networks, probabilities
 
 
@@ -51,8 +52,7 @@ class Options:
     """Folder for predictions.json and a picture of them; by default they are only printed."""
 
     def __post_init__(self) -> None:
-        if self.top < 1:
-            raise ValueError(f"--top is {self.top}; expected 1 or more")
+        need_positive(self, "top")
 
 
 def main(options: Options) -> list[dict[str, Any]]:

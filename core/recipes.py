@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from core import models
 from core.cli import CommonOptions, flag_value
+from core.options import need_positive
 
 DataName = Literal["mnist", "fashion-mnist", "cifar-10", "digits"]
 Optimiser = Literal["adam", "adamw", "sgd"]
@@ -52,9 +53,7 @@ class Optimisation:
     """Decay of a moving average of the weights, such as 0.999; it is then what is evaluated."""
 
     def __post_init__(self) -> None:
-        for flag, value in (("--epochs", self.epochs), ("--batch-size", self.batch_size)):
-            if value < 1:
-                raise ValueError(f"{flag} is {value}; expected 1 or more")
+        need_positive(self, "epochs", "batch_size")
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise ValueError(f"--lr is {self.lr}; expected more than 0")
         if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
@@ -107,8 +106,7 @@ class Recipe(Optimisation):
                 raise ValueError(
                     f"--{name}: {self.model} has none (--{name} None takes back the recipe's)"
                 )
-        if self.width is not None and self.width < 1:
-            raise ValueError(f"--width is {self.width}; expected 1 or more")
+        need_positive(self, "width")
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise ValueError(f"--dropout is {self.dropout}; expected 0 or more, below 1")
 

@@ -13,6 +13,7 @@ import core
 from core import recipes, viz
 from core.cli import run_command
 from core.data.dataset import ArrayDataset
+from core.options import need_positive
 from core.recipes import RecipeOptions
 from core.training import assemble
 from core.training.parts import finished_parts, parts
@@ -44,13 +45,7 @@ class Options(RecipeOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for flag, count in (
-            ("--trials", self.trials),
-            ("--samples", self.samples),
-            ("--val-samples", self.val_samples),
-        ):
-            if count < 1:
-                raise ValueError(f"{flag} is {count}; expected 1 or more")
+        need_positive(self, "trials", "samples", "val_samples")
         for flag, (low, high) in (
             ("--lr-range", self.lr_range),
             ("--weight-decay-range", self.weight_decay_range),

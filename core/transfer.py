@@ -21,6 +21,7 @@ from core.data.dataset import ArrayDataset, Split
 from core.data.loader import workers_for
 from core.data.rng import Draws
 from core.models.backbone import Backbone, normalised
+from core.options import need_positive
 from core.tape import no_grad
 from core.tensor import Tensor
 from core.training.classifier import to_network
@@ -70,15 +71,9 @@ class Options:
     """Go on with the trainings that the run in the folder has not finished."""
 
     def __post_init__(self) -> None:
-        for flag, values in (
-            ("--counts", self.counts),
-            ("--size", (self.size,)),
-            ("--seeds", (self.seeds,)),
-            ("--steps", (self.steps,)),
-            ("--batch-size", (self.batch_size,)),
-        ):
-            if not values or min(values) < 1:
-                raise ValueError(f"{flag} is {min(values, default='empty')}; expected 1 or more")
+        need_positive(self, "size", "seeds", "steps", "batch_size")
+        if min(self.counts, default=0) < 1:
+            raise ValueError(f"--counts is {min(self.counts, default='empty')}; expected 1 or more")
         for way in self.ways:
             if way not in WAYS:
                 raise ValueError(f"--ways {way!r} is unknown; expected some of {', '.join(WAYS)}")

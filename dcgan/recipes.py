@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+from core.options import need_positive
 from dcgan.losses import Loss
 from dcgan.networks import check_sizes
 
@@ -63,9 +64,7 @@ class Recipe:
     """Mirror every other picture."""
 
     def __post_init__(self) -> None:
-        for flag, value in (("--epochs", self.epochs), ("--batch-size", self.batch_size)):
-            if value < 1:
-                raise ValueError(f"{flag} is {value}; expected 1 or more")
+        need_positive(self, "epochs", "batch_size")
         if self.batch_size < 2:
             raise ValueError("--batch-size is 1; batch norm needs 2 or more")
         if not 0 < self.lr < 1:

@@ -22,6 +22,7 @@ from core.cli import TrainingOptions, resolve_device, run_command
 from core.data.cache import ArrayCache
 from core.data.loader import DataLoader, workers_for
 from core.io.weights import Card
+from core.options import need_positive
 from core.training.run import Run
 from core.training.trainer import Trainer, classification, evaluate
 from detection import pictures
@@ -72,8 +73,7 @@ class Options(TrainingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.count is not None and self.count < 1:
-            raise ValueError(f"--count is {self.count}; expected 1 or more")
+        need_positive(self, "count")
         if self.batch_size < 4:
             raise ValueError(f"--batch-size is {self.batch_size}; expected 4 or more")
         if self.weights is not None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from core.cli import resolve_device, run_command
 from core.io.files import write_json
+from core.options import need_positive
 from core.training.run import Run
 from dqn.environments import TEST, episode_seed
 from dqn.play import Episode, play
@@ -47,8 +48,7 @@ class Options:
     """Where to compute; auto takes the GPU when there is one."""
 
     def __post_init__(self) -> None:
-        if self.episodes < 1:
-            raise ValueError(f"--episodes is {self.episodes}; expected 1 or more")
+        need_positive(self, "episodes")
         if not self.epsilon:
             raise ValueError("--epsilon names no share; expected one or more of 0 to 1")
         for epsilon in self.epsilon:

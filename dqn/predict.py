@@ -13,6 +13,7 @@ import numpy as np
 from core import viz
 from core.cli import resolve_device, run_command
 from core.io.files import write_json
+from core.options import need_positive
 from core.training.run import Run
 from dqn import pictures
 from dqn.environments import TEST, Environment, episode_seed, needing
@@ -61,9 +62,7 @@ class Options:
     """Where to compute; auto takes the GPU when there is one."""
 
     def __post_init__(self) -> None:
-        for flag, value in (("--episodes", self.episodes), ("--longest", self.longest)):
-            if value < 1:
-                raise ValueError(f"{flag} is {value}; expected 1 or more")
+        need_positive(self, "episodes", "longest")
         if not 0 <= self.epsilon <= 1:
             raise ValueError(f"--epsilon is {self.epsilon}; expected 0 to 1")
         if self.seed < 0:

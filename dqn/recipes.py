@@ -6,12 +6,13 @@ python -m dqn.train --env ALE/Breakout-v5 --double --prioritized     # as "atari
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 from core.cli import flag_value
+from core.options import need_positive, refuse_idle
 from dqn.environments import Protocol, is_atari
 from dqn.networks import Architecture
 
@@ -92,7 +93,8 @@ class Recipe(Protocol, Architecture):
     def __post_init__(self) -> None:
         Protocol.__post_init__(self)
         Architecture.__post_init__(self)
-        for name in (
+        need_positive(
+            self,
             "steps",
             "memory",
             "train_every",
@@ -103,10 +105,7 @@ class Recipe(Protocol, Architecture):
             "environments",
             "evaluate_every",
             "evaluate_episodes",
-        ):
-            if getattr(self, name) < 1:
-                flag = name.replace("_", "-")
-                raise ValueError(f"--{flag} is {getattr(self, name)}; expected 1 or more")
+        )
         for name in ("gamma", "epsilon", "alpha", "beta"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"--{name} is {getattr(self, name)}; expected 0 to 1")
@@ -118,17 +117,10 @@ class Recipe(Protocol, Architecture):
         if not self.lr > 0:
             raise ValueError(f"--lr is {self.lr}; expected more than 0")
         if not is_atari(self.env):
-            why = f"{self.env}: only Atari games (ALE/...) heed it"
-            self._refuse(("frame_skip", "sticky", "noops", "all_actions"), why)
+            reason = f"for {self.env}: only Atari games (ALE/...) heed it"
+            refuse_idle(self, ("frame_skip", "sticky", "noops", "all_actions"), reason)
         if not self.prioritized:
-            self._refuse(("alpha", "beta"), "uniform draws; add --prioritized")
-
-    def _refuse(self, names: Collection[str], why: str) -> None:
-        """Refuse those of the options that were set and would do nothing."""
-        for field in fields(self):
-            if field.name in names and getattr(self, field.name) != field.default:
-                flag = field.name.replace("_", "-")
-                raise ValueError(f"--{flag} has no meaning for {why}")
+            refuse_idle(self, ("alpha", "beta"), "for uniform draws, without --prioritized")
 
     @property
     def protocol(self) -> Protocol:

@@ -12,6 +12,7 @@ from core import viz
 from core.cli import CommonOptions, resolve_device, run_command
 from core.io import weights
 from core.io.files import write_json
+from core.options import need_positive
 from core.training.run import METRICS, Run, read_metrics
 from dqn import pictures
 from dqn.environments import make
@@ -45,8 +46,7 @@ class Options(Recipe, CommonOptions):
         Recipe.__post_init__(self)
         CommonOptions.__post_init__(self)
         self.refuse_float16()
-        if self.test_episodes < 1:
-            raise ValueError(f"--test-episodes is {self.test_episodes}; expected 1 or more")
+        need_positive(self, "test_episodes")
 
 
 def main(options: Options) -> dict[str, Any]:

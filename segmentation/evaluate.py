@@ -10,6 +10,7 @@ import numpy as np
 from core import viz
 from core.cli import CommonOptions, resolve_device, run_command
 from core.data.images import save_labels
+from core.options import need_positive
 from core.training.progress import track
 from core.training.run import Run
 from segmentation import pictures
@@ -87,8 +88,7 @@ class Options(CommonOptions):
 
 def main(options: Options) -> dict[str, Any]:
     """Score, draw, and write everything to the run folder."""
-    if options.count is not None and options.count < 1:
-        raise ValueError(f"--count is {options.count}; expected 1 or more")
+    need_positive(options, "count")
     segmenter = load_segmenter(options.data, options.weights)
     segmenter.net.to(resolve_device(options.device))
     data = load(options.data, options.split, count=options.count, data_root=options.data_root)

@@ -15,6 +15,7 @@ from core import viz
 from core.cli import resolve_device, run_command
 from core.data.folder import distinct_stems, named_pictures
 from core.data.images import read_image, save_image, save_labels
+from core.options import need_positive
 from core.training.progress import track
 from segmentation.labels import Labels
 from segmentation.segmenter import OVERLAP, TILE, Segmenter, load_segmenter
@@ -46,8 +47,7 @@ class Options:
     """Where to compute; auto takes the GPU when there is one."""
 
     def __post_init__(self) -> None:
-        if self.tile < 1:
-            raise ValueError(f"--tile is {self.tile}; expected 1 or more")
+        need_positive(self, "tile")
         if not 0 <= self.overlap < self.tile:
             raise ValueError(f"--overlap is {self.overlap}; expected 0 to {self.tile - 1}")
 

@@ -18,6 +18,7 @@ from core import models, nn, recipes, viz
 from core.cli import CommonOptions, resolve_device, run_command
 from core.io import weights
 from core.io.weights import Card
+from core.options import need_positive
 from core.tensor import Tensor
 from core.training import assemble
 from core.training.average import MovingAverage, update_bn
@@ -67,8 +68,7 @@ class Options(Recipe, CommonOptions):
     def __post_init__(self) -> None:
         Recipe.__post_init__(self)
         CommonOptions.__post_init__(self)
-        if self.count is not None and self.count < 1:
-            raise ValueError(f"--count is {self.count}; expected 1 or more")
+        need_positive(self, "count")
 
 
 def main(options: Options) -> dict[str, Any]:

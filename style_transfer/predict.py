@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +10,7 @@ from typing import Any, Literal
 from core import viz
 from core.cli import resolve_device, run_command
 from core.data.images import Picture, read_image, save_image
+from core.options import refuse_idle
 from core.training.run import METRICS, Run, read_metrics
 from style_transfer import fast, pictures, transform
 from style_transfer.colors import Colors
@@ -120,23 +121,18 @@ class Options(LossOptions):
             )
         if self.task == "fast":
             others = {one.name for one in fields(self)} - set(_FAST)
-            self._refuse(others, "--task fast")
+            refuse_idle(self, others, "with --task fast")
             if len(self.size) > 1:
                 raise ValueError(f"--size is {self.size}; fast takes one size")
             return
-        self._refuse(_IDLE[self.task], f"--task {self.task}")
-        self._refuse(
-            ("lr",) if self.optimizer == "lbfgs" else ("history",), f"--optimizer {self.optimizer}"
+        refuse_idle(self, _IDLE[self.task], f"with --task {self.task}")
+        refuse_idle(
+            self,
+            ("lr",) if self.optimizer == "lbfgs" else ("history",),
+            f"with --optimizer {self.optimizer}",
         )
         if self.mask is not None:
-            self._refuse(("blend",), "--mask, which gives each style a region")
-
-    def _refuse(self, names: Collection[str], beside: str) -> None:
-        """Refuse those of the options that were set and would do nothing."""
-        for one in fields(self):
-            if one.name in names and getattr(self, one.name) != one.default:
-                flag = one.name.replace("_", "-")
-                raise ValueError(f"--{flag} has no meaning with {beside}; leave it out")
+            refuse_idle(self, ("blend",), "with --mask, which gives each style a region")
 
 
 def main(options: Options) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from core import models, viz
 from core.cli import run_command
 from core.inspect import profile, summary
+from core.options import need_positive
 from core.tensor import Tensor
 
 
@@ -39,9 +40,7 @@ class Options:
     """Folder for the picture."""
 
     def __post_init__(self) -> None:
-        for flag, value in (("--batch-size", self.batch_size), ("--steps", self.steps)):
-            if value < 1:
-                raise ValueError(f"{flag} is {value}; expected 1 or more")
+        need_positive(self, "batch_size", "steps")
 
 
 def main(options: Options) -> None:

@@ -76,7 +76,7 @@ def test_epsilon_falls_along_a_line() -> None:
         ({"sticky": 0.25}, r"--sticky has no meaning for CartPole-v1: only Atari games \(ALE"),
         ({"frame_skip": 2}, "--frame-skip has no meaning for CartPole-v1"),
         ({"all_actions": True}, "--all-actions has no meaning for CartPole-v1"),
-        ({"beta": 1.0}, "--beta has no meaning for uniform draws; add --prioritized"),
+        ({"beta": 1.0}, "--beta has no meaning for uniform draws, without --prioritized"),
         ({"hidden": (0,)}, r"--hidden is \(0,\)"),
         ({"test_episodes": 0}, "--test-episodes is 0"),
         ({"seed": -1}, "--seed is -1"),
