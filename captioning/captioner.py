@@ -82,6 +82,14 @@ class Decoding:
             )
 
 
+def need_one_view(decoding: Decoding, encoder: str) -> None:
+    """Raise ValueError for several views where the features of pictures are computed once."""
+    if decoding.views > 1:
+        raise ValueError(
+            f"--views is {decoding.views}: the features of {encoder} are computed once; expected 1"
+        )
+
+
 @dataclass(frozen=True)
 class Caption:
     """A sentence about a picture, and the natural logarithm of its probability."""
@@ -162,21 +170,19 @@ class Captioner:
         at_once = max(1, _AT_ONCE // how.views)
         for start in range(0, len(inputs), at_once):
             with core.no_grad():
-                writer, features = self._seen(inputs[start : start + at_once], how.views)
+                writer, features = self._seen(inputs[start : start + at_once], how)
             written += self._written(writer, features, how, rng)
         return written
 
-    def _seen(self, inputs: NDArray[Any], views: int) -> tuple[Writer, Tensor]:
+    def _seen(self, inputs: NDArray[Any], how: Decoding) -> tuple[Writer, Tensor]:
         """Who writes, and the features that it is shown."""
-        if views == 1:
-            return self.net.decoder, self.net.features(inputs)
         if inputs.dtype != np.uint8:
-            raise ValueError(
-                f"--views is {views}: the features of {self.encoder} are computed once; expected 1"
-            )
-        several = views_of(inputs, views)
+            need_one_view(how, self.encoder)
+        if how.views == 1:
+            return self.net.decoder, self.net.features(inputs)
+        several = views_of(inputs, how.views)
         maps = self.net.features(several.reshape(-1, *inputs.shape[1:]))
-        return ManyViews(self.net.decoder), maps.reshape(len(inputs), views, *maps.shape[1:])
+        return ManyViews(self.net.decoder), maps.reshape(len(inputs), how.views, *maps.shape[1:])
 
     def _written(
         self, writer: Writer, features: Tensor, how: Decoding, rng: np.random.Generator

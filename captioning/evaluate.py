@@ -13,7 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioning import pictures
-from captioning.captioner import Caption, Captioner, Decoding, load_captioner
+from captioning.captioner import (
+    Caption,
+    Captioner,
+    Decoding,
+    load_captioner,
+    need_one_view,
+)
 from captioning.data import CaptionData, SceneWithTruths, load, tell
 from captioning.facts import shares
 from captioning.features import inputs_of
@@ -149,7 +155,9 @@ def main(options: Options) -> dict[str, Any]:
     tell(data)
     captioner = load_captioner(options.data, options.weights, data_root=options.data_root)
     captioner.net.to(resolve_device(options.device))
-    if options.baselines and captioner.net.encoder is not None:
+    if captioner.net.encoder is None:
+        need_one_view(options, captioner.encoder)
+    elif options.baselines:
         raise ValueError("--baselines compares features: it needs a network with a frozen encoder")
     run = Run.create(options.out, "captioning", "evaluate", options)
     data, inputs = inputs_of(captioner, data, options.cache)

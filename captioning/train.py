@@ -14,7 +14,7 @@ import numpy as np
 import core
 from captioning import decoders, encoders
 from captioning.batches import Batch, Sentences
-from captioning.captioner import Captioner, CaptionNet, Decoding
+from captioning.captioner import Captioner, CaptionNet, Decoding, need_one_view
 from captioning.changes import Changed
 from captioning.data import CaptionData, load, tell
 from captioning.evaluate import judge, report
@@ -65,6 +65,8 @@ class Options(Recipe, CommonOptions, Decoding):
         CommonOptions.__post_init__(self)
         Decoding.__post_init__(self)
         need_positive(self, "count")
+        if self.frozen:
+            need_one_view(self, self.encoder)
 
 
 def main(options: Options) -> dict[str, Any]:

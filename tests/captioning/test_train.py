@@ -75,17 +75,20 @@ def test_predictions_score_as_the_summary_says(flickr_root: Path, tmp_path: Path
     scores = score([tokenize(line["caption"]) for line in found], list(test.sentences()))
     for name, value in scores.items():
         assert summary[name] == pytest.approx(value)
-    again = evaluate.main(
-        evaluate.Options(
-            data="flickr8k",
-            data_root=flickr_root,
-            cache=flickr_root / "cache",
-            weights=tmp_path / "run" / train.NETWORK,
-            out=tmp_path / "again",
-            beam=2,
-            baselines=True,
-        )
+    settings = evaluate.Options(
+        data="flickr8k",
+        data_root=flickr_root,
+        cache=flickr_root / "cache",
+        weights=tmp_path / "run" / train.NETWORK,
+        out=tmp_path / "again",
+        beam=2,
+        baselines=True,
     )
+    with pytest.raises(ValueError, match="--views is 2: the features of backbone are"):
+        evaluate.main(replace(settings, views=2))
+    # Before a run is begun, or features are computed.
+    assert not (tmp_path / "again").exists()
+    again = evaluate.main(settings)
     assert again["BLEU-4"] == summary["BLEU-4"] and again["CIDEr-D"] == summary["CIDEr-D"]
     assert {"most_common", "most_common_scores", "nearest_scores"} < set(again)
 
@@ -349,6 +352,10 @@ def test_every_recipe_is_one_that_can_be_built() -> None:
         (
             {"encoder": "backbone", "augment": "none", "jitter": 0.5},
             "--jitter: the features of backbone",
+        ),
+        (
+            {"encoder": "backbone", "augment": "none", "jitter": 0.0, "views": 2},
+            "--views is 2: the features of backbone are computed once; expected 1",
         ),
         ({"beam": 0}, "--beam is 0"),
         ({"beam": 1001}, "--beam is 1001; expected 1 to 1000"),
